@@ -1,0 +1,33 @@
+/** What every awaiting call takes last. */
+export interface AbortOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Settles as `promise` does, or rejects with `signal.reason` as soon as the signal aborts.
+ * The promise itself goes on; whoever made it stops it.
+ */
+export async function raceSignal<T>(
+  promise: Promise<T>,
+  signal: AbortSignal | undefined,
+): Promise<T> {
+  if (signal === undefined) return await promise;
+  if (signal.aborted) {
+    promise.catch(() => undefined);
+    throw signal.reason;
+  }
+  const aborted = Promise.withResolvers<never>();
+  const onAbort = (): void => aborted.reject(signal.reason);
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    return await Promise.race([promise, aborted.promise]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+/** A signal that aborts with the first of those given, or after `timeoutMs`. */
+export function deadline(timeoutMs: number, signal?: AbortSignal): AbortSignal {
+  const timeout = AbortSignal.timeout(timeoutMs);
+  return signal === undefined ? timeout : AbortSignal.any([signal, timeout]);
+}

@@ -1,0 +1,25 @@
+/**
+ * What every other package stands on: errors with codes, cancellation, coalescing, time, and the
+ * interfaces of logging and metrics. It imports nothing of Shoal.
+ *
+ * ```ts
+ * const lookups = createCoalescer<string>();
+ * const value = await lookups.run("key", async (signal) => await lookUp(signal), { signal });
+ * ```
+ *
+ * @packageDocumentation
+ */
+export { type AbortOptions, deadline, raceSignal } from "./abort.ts";
+export { type Clock, sleep, systemClock } from "./clock.ts";
+export { type Coalescer, createCoalescer } from "./coalesce.ts";
+export { CodedError, type CodedErrorOptions, type ErrorDetails, hasCode } from "./coded-error.ts";
+export { type LogFields, type Logger, silentLogger } from "./logger.ts";
+export {
+  type Counter,
+  type Gauge,
+  type Histogram,
+  type Labels,
+  type MetricDescription,
+  type MetricsRegister,
+  noMetrics,
+} from "./metrics.ts";
