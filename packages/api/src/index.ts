@@ -1,0 +1,2 @@
+/** The local socket API. @packageDocumentation */
+export * from "./schema.ts";

@@ -1,0 +1,122 @@
+import * as z from "zod";
+
+const bytes = z.number().int().nonnegative();
+
+/** A failure as the API tells it: the `code` of a CodedError and its message with the next step. */
+export const ApiErrorSchema = z.strictObject({
+  error: z.strictObject({
+    code: z.string().regex(/^ERR_[A-Z0-9_]+$/),
+    message: z.string(),
+    details: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).optional(),
+  }),
+});
+export type ApiError = z.infer<typeof ApiErrorSchema>;
+
+/** `POST /v1/pulls`: pull an image into the daemon's store. */
+export const PullRequestSchema = z.strictObject({
+  reference: z.string().min(1).max(1024),
+  /** `os/architecture[/variant]`, or `all`. @default the daemon's own platform */
+  platform: z.string().max(128).optional(),
+});
+export type PullRequest = z.infer<typeof PullRequestSchema>;
+
+export const LayerProgressSchema = z.strictObject({
+  digest: z.string(),
+  mediaType: z.string(),
+  sizeBytes: bytes,
+  arrivedBytes: bytes,
+  fromUpstreamBytes: bytes,
+  fromPeersBytes: bytes,
+  fromStoreBytes: bytes,
+  state: z.enum(["waiting", "fetching", "done", "failed"]),
+});
+export type LayerProgress = z.infer<typeof LayerProgressSchema>;
+
+export const PullSchema = z.strictObject({
+  id: z.string(),
+  reference: z.string(),
+  platform: z.string(),
+  state: z.enum(["resolving", "fetching", "done", "failed", "cancelled"]),
+  startedAt: z.iso.datetime(),
+  finishedAt: z.iso.datetime().optional(),
+  /** What the reference resolved to. */
+  digest: z.string().optional(),
+  mediaType: z.string().optional(),
+  /** The registry could not be asked; this is what the site knew. */
+  stale: z.boolean().optional(),
+  layers: z.array(LayerProgressSchema),
+  error: ApiErrorSchema.shape.error.optional(),
+});
+export type Pull = z.infer<typeof PullSchema>;
+
+/** Messages of the WebSocket `GET /v1/events`; `?pull=ID` gives one pull's only, starting with its state now. */
+export const EventSchema = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("pull"), pull: PullSchema }),
+  z.strictObject({ type: z.literal("peer-up"), peer: z.string() }),
+  z.strictObject({ type: z.literal("peer-down"), peer: z.string() }),
+]);
+export type ApiEvent = z.infer<typeof EventSchema>;
+
+export const PeerSchema = z.strictObject({
+  id: z.string(),
+  state: z.enum(["up", "down"]),
+  addresses: z.array(z.string()),
+  /** How it was found. */
+  source: z.enum(["mdns", "static", "roster", "inbound"]),
+  lastSeenAt: z.iso.datetime().optional(),
+  strikes: z.number().int().nonnegative(),
+});
+export type Peer = z.infer<typeof PeerSchema>;
+
+export const ImageSchema = z.strictObject({
+  name: z.string(),
+  digest: z.string(),
+  mediaType: z.string(),
+  /** Manifests, config and layers together, as far as they are in the store. */
+  sizeBytes: bytes,
+  /** Whether everything that the manifest names is in the store. */
+  complete: z.boolean(),
+});
+export type Image = z.infer<typeof ImageSchema>;
+
+export const StatusSchema = z.strictObject({
+  version: z.string(),
+  peerId: z.string(),
+  startedAt: z.iso.datetime(),
+  stateFolder: z.string(),
+  mirror: z.array(z.string()),
+  swarm: z.array(z.string()),
+  mdns: z.enum(["on", "off", "failing"]),
+  peersUp: z.number().int().nonnegative(),
+  store: z.strictObject({
+    blobs: bytes,
+    blobBytes: bytes,
+    ingests: bytes,
+    ingestBytes: bytes,
+    freeBytes: bytes,
+  }),
+  traffic: z.strictObject({
+    fromUpstreamBytes: bytes,
+    fromPeersBytes: bytes,
+    toPeersBytes: bytes,
+    toClientsBytes: bytes,
+  }),
+  transfers: z.number().int().nonnegative(),
+  registries: z.array(
+    z.strictObject({
+      registry: z.string(),
+      backOffUntil: z.iso.datetime().optional(),
+      lastErrorCode: z.string().optional(),
+    }),
+  ),
+});
+export type Status = z.infer<typeof StatusSchema>;
+
+/** `GET /v1/site/token` */
+export const TokenSchema = z.strictObject({ token: z.string() });
+/** `POST /v1/site/join`; answered with the status after joining. */
+export const JoinRequestSchema = z.strictObject({ token: z.string().min(1).max(256) });
+
+export const PullListSchema = z.strictObject({ pulls: z.array(PullSchema) });
+export const PeerListSchema = z.strictObject({ self: z.string(), peers: z.array(PeerSchema) });
+export const ImageListSchema = z.strictObject({ images: z.array(ImageSchema) });

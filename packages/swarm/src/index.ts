@@ -1,0 +1,3 @@
+/** The engine. @packageDocumentation */
+export * from "./transport.ts";
+export * from "./types.ts";

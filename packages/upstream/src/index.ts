@@ -1,0 +1,2 @@
+/** Registry client. @packageDocumentation */
+export * from "./types.ts";
