@@ -1,0 +1,192 @@
+import { isDigest, type Digest } from "@shoal/oci";
+import * as z from "zod";
+import type { PeerIdString } from "../transport.ts";
+
+/** The version that every frame begins with. */
+export const WIRE_VERSION = 1;
+
+const MAX_PEERS = 256;
+const MAX_PIECES = 1 << 20;
+const count = z.number().int().nonnegative();
+const digest = z.custom<Digest>((value) => typeof value === "string" && isDigest(value));
+const peer = z.custom<PeerIdString>(
+  (value) => typeof value === "string" && /^[1-9A-HJ-NP-Za-km-z]{46,64}$/.test(value),
+);
+const bitfield = z.instanceof(Uint8Array).refine((bytes) => bytes.length <= MAX_PIECES / 8);
+/** `registry/name` of a shared repository that the asker works for. */
+const repository = z.string().min(3).max(512);
+const blob = { digest, size: count, repository };
+
+/** A range of pieces that its holder fetches from the upstream. */
+const LeaseSchema = z.strictObject({
+  id: count,
+  epoch: count,
+  /** First piece. */
+  first: count,
+  /** The piece after the last one. */
+  end: count,
+});
+export type WireLease = z.infer<typeof LeaseSchema>;
+
+/**
+ * A participant tells the coordinator all it needs to know, and hears all that it may do. Idempotent:
+ * a coordinator that has just taken office rebuilds its view from these alone.
+ */
+export const SyncSchema = z.strictObject({
+  type: z.literal("sync"),
+  ...blob,
+  /** Whether the participant may and can ask the upstream. */
+  canFetch: z.boolean(),
+  have: bitfield,
+  /** Leases held, each with the bytes that it has brought so far. */
+  leases: z.array(LeaseSchema.extend({ done: count })).max(64),
+  /** Whether one more lease is welcome. */
+  wants: z.boolean(),
+  /** Highest epoch seen, 0 before the first answer. */
+  epoch: count,
+  /** Members that this participant does not take the blob from. */
+  excluded: z.array(peer).max(MAX_PEERS),
+  /** Better ranked members that did not answer the participant. */
+  passedOver: z.array(peer).max(16),
+  forwarded: z.boolean(),
+  /** The participant gives up the blob and its leases. */
+  leaving: z.boolean(),
+});
+export type Sync = z.infer<typeof SyncSchema>;
+
+const SyncReplySchema = z.strictObject({
+  type: z.literal("synced"),
+  epoch: count,
+  holders: z.array(peer).max(MAX_PEERS),
+  neighbours: z.array(peer).max(MAX_PEERS),
+  /** Every lease that the participant holds now, with its end as it is now. */
+  leases: z.array(LeaseSchema).max(64),
+  participants: count,
+  /** Whether anybody else has or can fetch what the participant lacks. */
+  hope: z.boolean(),
+  /** Milliseconds after which to ask again. */
+  retryMs: count,
+  /** The blob itself, when it is at most 64 KiB and the coordinator has it. */
+  content: z.instanceof(Uint8Array).optional(),
+});
+export type SyncReply = z.infer<typeof SyncReplySchema>;
+
+/** Exchanges bitfields; from then on each tells the other what arrives. */
+const InterestSchema = z.strictObject({ type: z.literal("interest"), ...blob, have: bitfield });
+const InterestReplySchema = z.strictObject({ type: z.literal("interested"), have: bitfield });
+
+/** Pieces that have arrived since the last such message. */
+const HaveSchema = z.strictObject({
+  type: z.literal("have"),
+  ...blob,
+  pieces: z.array(count).max(16_384),
+});
+
+/** Whole blobs that the sender has or no longer has, told to the coordinators of their digests. */
+const AnnounceSchema = z.strictObject({
+  type: z.literal("announce"),
+  held: z.array(z.tuple([digest, count])).max(2_000),
+  gone: z.array(digest).max(2_000),
+  /** Nothing is left to tell the receiver for now. */
+  complete: z.boolean(),
+});
+
+/** Asks what a member knows of a digest without a size. */
+const StatSchema = z.strictObject({ type: z.literal("stat"), digest, repository });
+const StatReplySchema = z.strictObject({ type: z.literal("stats"), size: count.optional() });
+
+/** The coordinator has something to say to a participant: it syncs at once. */
+const NudgeSchema = z.strictObject({ type: z.literal("nudge"), digest, size: count });
+
+/** Asks for a tag or a manifest by its digest. */
+export const ResolveSchema = z.strictObject({
+  type: z.literal("resolve"),
+  repository,
+  /** A tag or a digest. */
+  name: z.string().min(1).max(200),
+  /** `*` or the sorted media types that the client accepts. */
+  accept: z.array(z.string().max(255)).max(32),
+  /** `known`: only what the receiver has, whatever its age; `fetch`: the receiver may ask the upstream. */
+  lookup: z.enum(["known", "fetch"]),
+});
+export type Resolve = z.infer<typeof ResolveSchema>;
+
+/** A resolution as its sender vouches for it at the moment of sending. */
+export const RecordSchema = z.strictObject({
+  repository,
+  name: z.string().min(1).max(200),
+  accept: z.array(z.string().max(255)).max(32),
+  digest,
+  mediaType: z.string().max(255),
+  ageMs: count,
+  signer: peer,
+  signature: z.instanceof(Uint8Array),
+});
+export type SignedRecord = z.infer<typeof RecordSchema>;
+
+const ResolveReplySchema = z.strictObject({
+  type: z.literal("resolved"),
+  record: RecordSchema.optional(),
+  /** A manifest up to 192 KiB; a larger one is fetched like a blob from the record's signer. */
+  manifest: z.instanceof(Uint8Array).optional(),
+  /** Size of the manifest. */
+  size: count.optional(),
+});
+export type ResolveReply = z.infer<typeof ResolveReplySchema>;
+
+/** Asks the receiver to keep a resolution, as second or third in rank. */
+const KeepSchema = z.strictObject({
+  type: z.literal("keep"),
+  record: RecordSchema,
+  manifest: z.instanceof(Uint8Array).optional(),
+});
+
+/** Asks for bytes of a blob on the bulk lane: at most 1 MiB, not across pieces. */
+export const BlockSchema = z.strictObject({
+  type: z.literal("block"),
+  ...blob,
+  offset: count,
+  length: z
+    .number()
+    .int()
+    .positive()
+    .max(1024 * 1024),
+});
+export type Block = z.infer<typeof BlockSchema>;
+
+/** Goes before the bytes of a block. */
+export const BlockHeadSchema = z.strictObject({
+  status: z.enum(["ok", "busy", "missing"]),
+  /** Others that are known to have the piece, when busy. */
+  alternatives: z.array(peer).max(8),
+});
+export type BlockHead = z.infer<typeof BlockHeadSchema>;
+
+const DoneSchema = z.strictObject({ type: z.literal("done") });
+/** The receiver does not answer this; the code is one of a closed set. */
+const RefusedSchema = z.strictObject({
+  type: z.literal("refused"),
+  code: z.enum(["ERR_NOT_SHARED", "ERR_MESSAGE", "ERR_LIMIT", "ERR_UPSTREAM"]),
+});
+
+export const RequestSchema = z.discriminatedUnion("type", [
+  SyncSchema,
+  InterestSchema,
+  HaveSchema,
+  AnnounceSchema,
+  StatSchema,
+  NudgeSchema,
+  ResolveSchema,
+  KeepSchema,
+]);
+export type ControlRequest = z.infer<typeof RequestSchema>;
+
+export const ReplySchema = z.discriminatedUnion("type", [
+  SyncReplySchema,
+  InterestReplySchema,
+  StatReplySchema,
+  ResolveReplySchema,
+  DoneSchema,
+  RefusedSchema,
+]);
+export type ControlReply = z.infer<typeof ReplySchema>;
