@@ -58,11 +58,14 @@ interface Lease {
 export interface Coordinator {
   readonly geometry: PieceGeometry;
   readonly idle: boolean;
-  /** Takes in a participant's state and decides what it may do. @returns `undefined` for a bitfield that does not fit */
+  /**
+   * Takes in a participant's state and decides what it may do. No lease is given while `mayLease` is false.
+   * @returns `undefined` for a bitfield that does not fit
+   */
   sync(
     from: PeerIdString,
     message: Sync,
-    holders: ReadonlySet<PeerIdString>,
+    office: { readonly holders: ReadonlySet<PeerIdString>; readonly mayLease: boolean },
     nowMs: number,
   ): Decision | undefined;
   /** A member is gone: its leases are free at once. */
@@ -244,7 +247,6 @@ export function createCoordinator(
     const others = [...participants.keys()].filter(
       (peer) => peer !== from && !holders.has(peer) && !excluded.has(peer),
     );
-    // A ring by peer id plus random ones: every participant has neighbours even when few draws hit it.
     shuffle(others, init.random);
     return others.slice(0, settings.neighbours);
   }
@@ -265,7 +267,7 @@ export function createCoordinator(
     get idle() {
       return participants.size === 0;
     },
-    sync(from, message, allHolders, nowMs) {
+    sync(from, message, { holders: allHolders, mayLease }, nowMs) {
       const have = bitfieldFromBytes(geometry.pieceCount, message.have);
       if (have === undefined) return undefined;
       admit(from, message, have, nowMs);
@@ -273,9 +275,9 @@ export function createCoordinator(
       expire(nowMs);
       const me = participants.get(from)!;
       takeBackTails(from);
-      const mayLease =
-        message.canFetch && message.wants && nowMs >= leaseFromMs && !message.leaving;
-      if (mayLease) grant(from, openPieces(from, allHolders), nowMs);
+      const leasing = mayLease && nowMs >= leaseFromMs;
+      if (leasing && message.canFetch && message.wants && !message.leaving)
+        grant(from, openPieces(from, allHolders), nowMs);
       const reply: SyncReply = {
         type: "synced",
         epoch,
@@ -288,7 +290,7 @@ export function createCoordinator(
           .map(({ id, first, end }) => ({ id, epoch, first, end })),
         participants: participants.size,
         hope: hopeFor(from, allHolders),
-        retryMs: nowMs < leaseFromMs ? Math.ceil(leaseFromMs - nowMs) : settings.syncMs,
+        retryMs: leasing ? settings.syncMs : 50,
       };
       const nudge = [...new Set(longLeases().map((lease) => lease.peer))].filter((p) => p !== from);
       if (message.leaving) remove(from);
@@ -303,9 +305,9 @@ function leaseKey(lease: { readonly epoch: number; readonly id: number }): strin
 }
 
 /** Fisher and Yates, in place. */
-export function shuffle<T>(items: T[], random: () => number): void {
+export function shuffle(items: unknown[], random: () => number): void {
   for (let i = items.length - 1; i > 0; i--) {
     const j = Math.floor(random() * (i + 1));
-    [items[i], items[j]] = [items[j]!, items[i]!];
+    [items[i], items[j]] = [items[j], items[i]];
   }
 }

@@ -48,7 +48,8 @@ export const SyncSchema = z.strictObject({
   excluded: z.array(peer).max(MAX_PEERS),
   /** Better ranked members that did not answer the participant. */
   passedOver: z.array(peer).max(16),
-  forwarded: z.boolean(),
+  /** Whom a forwarded message comes from; it is forwarded once only. */
+  origin: peer.optional(),
   /** The participant gives up the blob and its leases. */
   leaving: z.boolean(),
 });

@@ -1,0 +1,156 @@
+import type { Digest } from "@shoal/oci";
+import { type Clock, CodedError, type Logger } from "@shoal/runtime";
+import type { Store } from "@shoal/store";
+import { type Coordinator, createCoordinator } from "./coordinator.ts";
+import type { PeerClient } from "./peer-client.ts";
+import { rank } from "./rendezvous.ts";
+import type { PeerIdString, PeerTransport } from "./transport.ts";
+import type { ControlRequest, Sync, SyncReply } from "./wire/messages.ts";
+
+/** Blobs up to this travel inside the coordinator's answer. */
+export const INLINE_BYTES = 64 * 1024;
+/** How long a new member's announcements are waited for before leases are given. Milliseconds. */
+const SETTLE_MS = 1000;
+const FORWARD_TIMEOUT_MS = 1500;
+const MAX_HELD_BY_PEER = 10_000;
+
+type Announce = Extract<ControlRequest, { type: "announce" }>;
+
+/** The coordinators that this member hosts, and what members have told of whole blobs. */
+export interface Directory {
+  /** Answers a participant, or passes its message on once to the member that should. */
+  sync(from: PeerIdString, message: Sync, signal?: AbortSignal): Promise<SyncReply>;
+  announce(from: PeerIdString, message: Announce): void;
+  /** Size of a blob that a member announced here. */
+  sizeOf(digest: Digest): number | undefined;
+  memberUp(peer: PeerIdString): void;
+  memberDown(peer: PeerIdString): void;
+}
+
+export interface DirectoryComponents {
+  readonly transport: Pick<PeerTransport, "self" | "members">;
+  readonly peers: PeerClient;
+  readonly store: Pick<Store, "stat" | "readAll">;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly logger: Logger;
+  /** Whether others may have what this member holds of the blob. */
+  readonly shares: (digest: Digest) => boolean;
+}
+
+interface Announced {
+  readonly sizeBytes: number;
+  readonly peers: Set<PeerIdString>;
+}
+
+export function createDirectory(components: DirectoryComponents): Directory {
+  const { transport, peers, store, clock, random, logger, shares } = components;
+  const announced = new Map<Digest, Announced[]>();
+  const heldBy = new Map<PeerIdString, Set<Digest>>();
+  const coordinators = new Map<string, Coordinator>();
+  const settling = new Map<PeerIdString, number>();
+
+  function holdersOf(digest: Digest, sizeBytes: number): Set<PeerIdString> {
+    const entry = announced.get(digest)?.find((candidate) => candidate.sizeBytes === sizeBytes);
+    const holders = new Set(entry?.peers);
+    if (store.stat(digest)?.sizeBytes === sizeBytes && shares(digest)) holders.add(transport.self);
+    return holders;
+  }
+
+  function settled(): boolean {
+    const nowMs = clock.now();
+    for (const [peer, upMs] of settling) if (nowMs - upMs > SETTLE_MS) settling.delete(peer);
+    return settling.size === 0;
+  }
+
+  function coordinatorOf(digest: Digest, sizeBytes: number): Coordinator {
+    const key = `${digest}/${sizeBytes}`;
+    const known = coordinators.get(key);
+    if (known !== undefined) return known;
+    for (const [other, coordinator] of coordinators)
+      if (coordinator.idle) coordinators.delete(other);
+    const created = createCoordinator(sizeBytes, { random });
+    coordinators.set(key, created);
+    return created;
+  }
+
+  async function decide(from: PeerIdString, message: Sync): Promise<SyncReply> {
+    const coordinator = coordinatorOf(message.digest, message.size);
+    const holders = holdersOf(message.digest, message.size);
+    const decision = coordinator.sync(from, message, { holders, mayLease: settled() }, clock.now());
+    if (decision === undefined)
+      throw new CodedError("ERR_MESSAGE", "a member's bitfield does not fit the blob's size");
+    for (const peer of decision.nudge) nudge(peer, message);
+    const inline =
+      from !== transport.self &&
+      message.size <= INLINE_BYTES &&
+      holders.has(transport.self) &&
+      !message.excluded.includes(transport.self);
+    const content = inline ? await store.readAll(message.digest, INLINE_BYTES) : undefined;
+    return content === undefined ? decision.reply : { ...decision.reply, content };
+  }
+
+  function nudge(peer: PeerIdString, { digest, size }: Sync): void {
+    if (peer === transport.self) return;
+    peers
+      .ask(peer, { type: "nudge", digest, size })
+      .catch((error: unknown) => logger.debug({ error, peer }, "a nudge did not arrive"));
+  }
+
+  function forget(peer: PeerIdString, digest: Digest): void {
+    const entries = announced.get(digest);
+    if (entries === undefined) return;
+    for (const entry of entries) entry.peers.delete(peer);
+    const left = entries.filter((entry) => entry.peers.size > 0);
+    if (left.length === 0) announced.delete(digest);
+    else announced.set(digest, left);
+  }
+
+  return {
+    async sync(from, message, signal) {
+      if (message.origin !== undefined) return await decide(message.origin, message);
+      const ranked = rank([transport.self, ...transport.members()], message.digest);
+      const first = ranked.find((peer) => !message.passedOver.includes(peer));
+      if (first === undefined || first === transport.self) return await decide(from, message);
+      try {
+        const forwarded: Sync = { ...message, origin: from };
+        return await peers.ask(first, forwarded, { signal, timeoutMs: FORWARD_TIMEOUT_MS });
+      } catch (error) {
+        signal?.throwIfAborted();
+        logger.debug(
+          { error, peer: first },
+          "the coordinator does not answer; this member stands in",
+        );
+        return await decide(from, message);
+      }
+    },
+    announce(from, message) {
+      const held = heldBy.get(from) ?? new Set<Digest>();
+      heldBy.set(from, held);
+      for (const digest of message.gone) {
+        held.delete(digest);
+        forget(from, digest);
+      }
+      for (const [digest, sizeBytes] of message.held) {
+        if (held.size >= MAX_HELD_BY_PEER) break;
+        held.add(digest);
+        const entries = announced.get(digest) ?? [];
+        const entry = entries.find((candidate) => candidate.sizeBytes === sizeBytes);
+        if (entry === undefined) entries.push({ sizeBytes, peers: new Set([from]) });
+        else entry.peers.add(from);
+        announced.set(digest, entries);
+      }
+      if (message.complete) settling.delete(from);
+    },
+    sizeOf: (digest) => announced.get(digest)?.[0]?.sizeBytes,
+    memberUp(peer) {
+      settling.set(peer, clock.now());
+    },
+    memberDown(peer) {
+      settling.delete(peer);
+      for (const digest of heldBy.get(peer) ?? []) forget(peer, digest);
+      heldBy.delete(peer);
+      for (const coordinator of coordinators.values()) coordinator.memberDown(peer);
+    },
+  };
+}
