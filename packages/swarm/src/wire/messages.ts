@@ -12,7 +12,8 @@ const digest = z.custom<Digest>((value) => typeof value === "string" && isDigest
 const peer = z.custom<PeerIdString>(
   (value) => typeof value === "string" && /^[1-9A-HJ-NP-Za-km-z]{46,64}$/.test(value),
 );
-const bitfield = z.instanceof(Uint8Array).refine((bytes) => bytes.length <= MAX_PIECES / 8);
+const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array);
+const bitfield = bytes.refine((value) => value.length <= MAX_PIECES / 8);
 /** `registry/name` of a shared repository that the asker works for. */
 const repository = z.string().min(3).max(512);
 const blob = { digest, size: count, repository };
@@ -68,7 +69,7 @@ const SyncReplySchema = z.strictObject({
   /** Milliseconds after which to ask again. */
   retryMs: count,
   /** The blob itself, when it is at most 64 KiB and the coordinator has it. */
-  content: z.instanceof(Uint8Array).optional(),
+  content: bytes.optional(),
 });
 export type SyncReply = z.infer<typeof SyncReplySchema>;
 
@@ -121,7 +122,7 @@ export const RecordSchema = z.strictObject({
   mediaType: z.string().max(255),
   ageMs: count,
   signer: peer,
-  signature: z.instanceof(Uint8Array),
+  signature: bytes,
 });
 export type SignedRecord = z.infer<typeof RecordSchema>;
 
@@ -129,7 +130,7 @@ const ResolveReplySchema = z.strictObject({
   type: z.literal("resolved"),
   record: RecordSchema.optional(),
   /** A manifest up to 192 KiB; a larger one is fetched like a blob from the record's signer. */
-  manifest: z.instanceof(Uint8Array).optional(),
+  manifest: bytes.optional(),
   /** Size of the manifest. */
   size: count.optional(),
 });
@@ -139,7 +140,7 @@ export type ResolveReply = z.infer<typeof ResolveReplySchema>;
 const KeepSchema = z.strictObject({
   type: z.literal("keep"),
   record: RecordSchema,
-  manifest: z.instanceof(Uint8Array).optional(),
+  manifest: bytes.optional(),
 });
 
 /** Asks for bytes of a blob on the bulk lane: at most 1 MiB, not across pieces. */
