@@ -1,10 +1,13 @@
 import * as z from "zod";
 
+// Requests are strict: a field that the daemon does not know is a mistake to be told about. Answers
+// are not: a newer daemon may say more than this client understands.
+
 const bytes = z.number().int().nonnegative();
 
 /** A failure as the API tells it: the `code` of a CodedError and its message with the next step. */
-export const ApiErrorSchema = z.strictObject({
-  error: z.strictObject({
+export const ApiErrorSchema = z.object({
+  error: z.object({
     code: z.string().regex(/^ERR_[A-Z0-9_]+$/),
     message: z.string(),
     details: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).optional(),
@@ -20,7 +23,7 @@ export const PullRequestSchema = z.strictObject({
 });
 export type PullRequest = z.infer<typeof PullRequestSchema>;
 
-export const LayerProgressSchema = z.strictObject({
+export const LayerProgressSchema = z.object({
   digest: z.string(),
   mediaType: z.string(),
   sizeBytes: bytes,
@@ -32,7 +35,7 @@ export const LayerProgressSchema = z.strictObject({
 });
 export type LayerProgress = z.infer<typeof LayerProgressSchema>;
 
-export const PullSchema = z.strictObject({
+export const PullSchema = z.object({
   id: z.string(),
   reference: z.string(),
   platform: z.string(),
@@ -49,15 +52,28 @@ export const PullSchema = z.strictObject({
 });
 export type Pull = z.infer<typeof PullSchema>;
 
+/** Whether nothing more will happen to this pull. */
+export function isFinished(pull: Pull): boolean {
+  return pull.state === "done" || pull.state === "failed" || pull.state === "cancelled";
+}
+
 /** Messages of the WebSocket `GET /v1/events`; `?pull=ID` gives one pull's only, starting with its state now. */
 export const EventSchema = z.discriminatedUnion("type", [
-  z.strictObject({ type: z.literal("pull"), pull: PullSchema }),
-  z.strictObject({ type: z.literal("peer-up"), peer: z.string() }),
-  z.strictObject({ type: z.literal("peer-down"), peer: z.string() }),
+  z.object({ type: z.literal("pull"), pull: PullSchema }),
+  z.object({ type: z.literal("peer-up"), peer: z.string() }),
+  z.object({ type: z.literal("peer-down"), peer: z.string() }),
 ]);
 export type ApiEvent = z.infer<typeof EventSchema>;
 
-export const PeerSchema = z.strictObject({
+/** What every event has, of whatever version the daemon is. */
+export const EventEnvelopeSchema = z.object({ type: z.string() });
+const EVENT_TYPES: readonly string[] = EventSchema.options.map((option) => option.shape.type.value);
+/** Whether this version knows events of `type`. */
+export function isEventType(type: string): type is ApiEvent["type"] {
+  return EVENT_TYPES.includes(type);
+}
+
+export const PeerSchema = z.object({
   id: z.string(),
   state: z.enum(["up", "down"]),
   addresses: z.array(z.string()),
@@ -68,7 +84,7 @@ export const PeerSchema = z.strictObject({
 });
 export type Peer = z.infer<typeof PeerSchema>;
 
-export const ImageSchema = z.strictObject({
+export const ImageSchema = z.object({
   name: z.string(),
   digest: z.string(),
   mediaType: z.string(),
@@ -79,7 +95,7 @@ export const ImageSchema = z.strictObject({
 });
 export type Image = z.infer<typeof ImageSchema>;
 
-export const StatusSchema = z.strictObject({
+export const StatusSchema = z.object({
   version: z.string(),
   peerId: z.string(),
   startedAt: z.iso.datetime(),
@@ -88,14 +104,14 @@ export const StatusSchema = z.strictObject({
   swarm: z.array(z.string()),
   mdns: z.enum(["on", "off", "failing"]),
   peersUp: z.number().int().nonnegative(),
-  store: z.strictObject({
+  store: z.object({
     blobs: bytes,
     blobBytes: bytes,
     ingests: bytes,
     ingestBytes: bytes,
     freeBytes: bytes,
   }),
-  traffic: z.strictObject({
+  traffic: z.object({
     fromUpstreamBytes: bytes,
     fromPeersBytes: bytes,
     toPeersBytes: bytes,
@@ -103,7 +119,7 @@ export const StatusSchema = z.strictObject({
   }),
   transfers: z.number().int().nonnegative(),
   registries: z.array(
-    z.strictObject({
+    z.object({
       registry: z.string(),
       backOffUntil: z.iso.datetime().optional(),
       lastErrorCode: z.string().optional(),
@@ -113,10 +129,11 @@ export const StatusSchema = z.strictObject({
 export type Status = z.infer<typeof StatusSchema>;
 
 /** `GET /v1/site/token` */
-export const TokenSchema = z.strictObject({ token: z.string() });
+export const TokenSchema = z.object({ token: z.string() });
 /** `POST /v1/site/join`; answered with the status after joining. */
 export const JoinRequestSchema = z.strictObject({ token: z.string().min(1).max(256) });
 
-export const PullListSchema = z.strictObject({ pulls: z.array(PullSchema) });
-export const PeerListSchema = z.strictObject({ self: z.string(), peers: z.array(PeerSchema) });
-export const ImageListSchema = z.strictObject({ images: z.array(ImageSchema) });
+export const PullListSchema = z.object({ pulls: z.array(PullSchema) });
+export const PeerListSchema = z.object({ self: z.string(), peers: z.array(PeerSchema) });
+export type PeerList = z.infer<typeof PeerListSchema>;
+export const ImageListSchema = z.object({ images: z.array(ImageSchema) });
