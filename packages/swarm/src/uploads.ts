@@ -1,0 +1,128 @@
+import type { Digest } from "@shoal/oci";
+import type { Clock } from "@shoal/runtime";
+import type { BlobHandle, Store } from "@shoal/store";
+import type { PeerIdString } from "./transport.ts";
+import { encodeBlockReply } from "./wire/codec.ts";
+import type { Block } from "./wire/messages.ts";
+
+/** Blocks that are read and sent at a time. */
+const UPLOAD_SLOTS = 24;
+/** Handles of committed blobs are kept this long after their last block. Milliseconds. */
+const HANDLE_IDLE_MS = 10_000;
+const MAX_HANDLES = 64;
+
+/** A blob that is arriving and already given to others. */
+export interface PartialBlob {
+  readonly sizeBytes: number;
+  /** The bytes, or `undefined` while their piece is missing. */
+  read(offset: number, length: number): Promise<Uint8Array | undefined>;
+  /** Others that have the piece at `offset`. */
+  others(offset: number): readonly PeerIdString[];
+}
+
+/** Gives members blocks of what this machine has, a bounded number at a time. */
+export interface Uploads extends AsyncDisposable {
+  readonly uploadedBytes: number;
+  serve(block: Block): Promise<Uint8Array[]>;
+}
+
+export interface UploadsComponents {
+  readonly store: Pick<Store, "open">;
+  readonly clock: Clock;
+  readonly partial: (digest: Digest) => PartialBlob | undefined;
+  readonly shares: (digest: Digest) => boolean;
+  readonly onBytes: (lengthBytes: number) => void;
+}
+
+interface CachedHandle {
+  readonly handle: Promise<BlobHandle | undefined>;
+  users: number;
+  usedMs: number;
+}
+
+export function createUploads(components: UploadsComponents): Uploads {
+  const { store, clock, partial, shares, onBytes } = components;
+  const handles = new Map<Digest, CachedHandle>();
+  let active = 0;
+  let uploadedBytes = 0;
+  let sweep: Disposable | undefined;
+
+  async function close(digest: Digest, cached: CachedHandle): Promise<void> {
+    handles.delete(digest);
+    await (await cached.handle)?.[Symbol.asyncDispose]();
+  }
+
+  function scheduleSweep(): void {
+    sweep ??= clock.schedule(HANDLE_IDLE_MS, () => {
+      sweep = undefined;
+      for (const [digest, cached] of handles)
+        if (cached.users === 0 && clock.now() - cached.usedMs >= HANDLE_IDLE_MS)
+          void close(digest, cached);
+      if (handles.size > 0) scheduleSweep();
+    });
+  }
+
+  async function readCommitted(block: Block): Promise<Uint8Array | undefined> {
+    let cached = handles.get(block.digest);
+    if (cached === undefined) {
+      for (const [digest, other] of handles)
+        if (handles.size >= MAX_HANDLES && other.users === 0) void close(digest, other);
+      cached = { handle: store.open(block.digest), users: 0, usedMs: clock.now() };
+      handles.set(block.digest, cached);
+      scheduleSweep();
+    }
+    cached.users += 1;
+    try {
+      const handle = await cached.handle;
+      if (handle === undefined) {
+        handles.delete(block.digest);
+        return undefined;
+      }
+      if (handle.sizeBytes !== block.size || block.offset + block.length > block.size)
+        return undefined;
+      return await handle.read(block.offset, block.length);
+    } catch (error) {
+      handles.delete(block.digest);
+      throw error;
+    } finally {
+      cached.users -= 1;
+      cached.usedMs = clock.now();
+    }
+  }
+
+  async function read(block: Block): Promise<Uint8Array | undefined> {
+    const arriving = partial(block.digest);
+    if (arriving !== undefined && arriving.sizeBytes === block.size) {
+      const bytes = await arriving.read(block.offset, block.length);
+      if (bytes !== undefined) return bytes;
+    }
+    return await readCommitted(block);
+  }
+
+  return {
+    get uploadedBytes() {
+      return uploadedBytes;
+    },
+    async serve(block) {
+      if (!shares(block.digest)) return encodeBlockReply({ status: "missing", alternatives: [] });
+      if (active >= UPLOAD_SLOTS) {
+        const others = partial(block.digest)?.others(block.offset) ?? [];
+        return encodeBlockReply({ status: "busy", alternatives: others.slice(0, 8) });
+      }
+      active += 1;
+      try {
+        const bytes = await read(block);
+        if (bytes === undefined) return encodeBlockReply({ status: "missing", alternatives: [] });
+        uploadedBytes += bytes.length;
+        onBytes(bytes.length);
+        return encodeBlockReply({ status: "ok", alternatives: [] }, bytes);
+      } finally {
+        active -= 1;
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      sweep?.[Symbol.dispose]();
+      await Promise.all([...handles].map(async ([digest, cached]) => await close(digest, cached)));
+    },
+  };
+}
