@@ -36,6 +36,9 @@ export const coordinatorDefaults: CoordinatorSettings = {
   neighbours: 20,
 };
 
+/** A lease's piece time is a guess after its first bytes: it allows no longer silence than this. */
+const MAX_STALLED_MS = 10_000;
+
 interface Participant {
   canFetch: boolean;
   wants: boolean;
@@ -116,6 +119,8 @@ export function createCoordinator(
         if (lease.doneBytes > 0 || !message.wants) leases.delete(lease.id);
         continue;
       }
+      // A lessee may give back a tail, never take one.
+      lease.end = Math.min(lease.end, told.end);
       if (told.done > lease.doneBytes) {
         lease.doneBytes = told.done;
         lease.progressMs = nowMs;
@@ -151,7 +156,9 @@ export function createCoordinator(
           ? 0
           : ((lease.progressMs - lease.grantedMs) * geometry.pieceSizeBytes) / lease.doneBytes;
       const allowedMs =
-        lease.doneBytes === 0 ? settings.firstByteMs : Math.max(settings.stalledMs, 3 * pieceMs);
+        lease.doneBytes === 0
+          ? settings.firstByteMs
+          : Math.min(MAX_STALLED_MS, Math.max(settings.stalledMs, 3 * pieceMs));
       if (nowMs - lease.progressMs > allowedMs) leases.delete(lease.id);
     }
     for (const [peer, participant] of participants)

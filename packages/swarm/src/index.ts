@@ -1,3 +1,39 @@
-/** The engine. @packageDocumentation */
-export * from "./transport.ts";
-export * from "./types.ts";
+/**
+ * The engine: the members of a site find out together what a tag names and move blobs so that each crosses
+ * the uplink about once. It knows no network: whoever embeds it hands in a {@link PeerTransport}.
+ *
+ * ```ts
+ * await using swarm = await createSwarm({ transport, store, upstream, clock, random, logger, metrics });
+ * const { digest } = await swarm.resolve(repository, tag);
+ * await using blob = await swarm.open({ digest, repository });
+ * for await (const chunk of blob.stream()) response.write(chunk);
+ * ```
+ *
+ * @packageDocumentation
+ */
+export { createSwarm, type SwarmComponents, type SwarmInit } from "./swarm.ts";
+export type { ResolverSettings } from "./resolver.ts";
+export type {
+  FrameHandler,
+  Lane,
+  MembershipEvents,
+  PeerIdString,
+  PeerTransport,
+} from "./transport.ts";
+export type {
+  BlobRequest,
+  OpenBlob,
+  Resolution,
+  ResolveOptions,
+  Swarm,
+  TransferProgress,
+} from "./types.ts";
+export { rank } from "./rendezvous.ts";
+export {
+  decodeBlock,
+  decodeReply,
+  decodeRequest,
+  encodeBlockReply,
+  encodeReply,
+} from "./wire/codec.ts";
+export { WIRE_VERSION } from "./wire/messages.ts";

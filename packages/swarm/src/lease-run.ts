@@ -12,8 +12,8 @@ import type { Upstream } from "@shoal/upstream";
 
 /** A lease as its lessee works on it. The coordinator may move `end` back while it runs. */
 export interface RunningLease {
-  readonly id: number;
-  readonly epoch: number;
+  id: number;
+  epoch: number;
   readonly first: number;
   end: number;
   /** Bytes brought so far, those of unfinished pieces included. */

@@ -1,0 +1,137 @@
+import type { Digest } from "@shoal/oci";
+import { type AbortOptions, hasCode, type Logger } from "@shoal/runtime";
+import { createBitfield, pieceGeometry, pieces, type Store } from "@shoal/store";
+import type { Directory } from "./directory.ts";
+import { answers, type Resolutions } from "./resolutions.ts";
+import type { Manifests } from "./manifests.ts";
+import type { Resolver } from "./resolver.ts";
+import { parseWireRepository, type Sharing } from "./sharing.ts";
+import type { SiteRecords } from "./site-records.ts";
+import type { Transfer } from "./transfer.ts";
+import type { FrameHandler, PeerIdString } from "./transport.ts";
+import type { Uploads } from "./uploads.ts";
+import { decodeBlock, decodeRequest, encodeBlockReply, encodeReply } from "./wire/codec.ts";
+import type { ControlReply, ControlRequest } from "./wire/messages.ts";
+
+export interface AnsweringComponents {
+  readonly directory: Directory;
+  readonly resolver: Resolver;
+  readonly site: SiteRecords;
+  readonly manifests: Manifests;
+  readonly resolutions: Resolutions;
+  readonly uploads: Uploads;
+  readonly sharing: Sharing;
+  readonly store: Pick<Store, "stat">;
+  readonly transferOf: (digest: Digest) => Transfer | undefined;
+  readonly logger: Logger;
+}
+
+type RefusalCode = Extract<ControlReply, { type: "refused" }>["code"];
+
+const DONE: ControlReply = { type: "done" };
+
+/** Answers members' frames. A repository that is not shared looks as if nothing were there. */
+export function createAnswering(components: AnsweringComponents): FrameHandler {
+  const { directory, resolver, site, uploads, sharing, store, transferOf, logger } = components;
+
+  function interested(
+    peer: PeerIdString,
+    { digest, size, have }: Extract<ControlRequest, { type: "interest" }>,
+  ): ControlReply {
+    const transfer = transferOf(digest);
+    if (transfer?.sizeBytes === size && transfer.exchange !== undefined) {
+      const known = transfer.exchange.interested(peer, have);
+      return known
+        ? { type: "interested", have: transfer.arrival.have.toBytes() }
+        : refusal("ERR_LIMIT");
+    }
+    if (store.stat(digest)?.sizeBytes !== size || !sharing.shares(digest))
+      return refusal("ERR_LIMIT");
+    const geometry = pieceGeometry(size);
+    const all = createBitfield(geometry.pieceCount);
+    for (const piece of pieces(geometry)) all.set(piece);
+    return { type: "interested", have: all.toBytes() };
+  }
+
+  function sizeOf(digest: Digest): number | undefined {
+    if (!sharing.shares(digest)) return undefined;
+    return (
+      store.stat(digest)?.sizeBytes ?? transferOf(digest)?.sizeBytes ?? directory.sizeOf(digest)
+    );
+  }
+
+  async function keep(
+    peer: PeerIdString,
+    { record, manifest }: Extract<ControlRequest, { type: "keep" }>,
+    options: AbortOptions,
+  ): Promise<ControlReply> {
+    // A manifest too large to come along is fetched when somebody asks for it.
+    if (manifest === undefined || !answers(record, record, peer)) return DONE;
+    const kept = await site.unseal(peer, record, record, { bytes: manifest }, options);
+    await components.manifests.put(kept.manifest);
+    await components.resolutions.put(record, kept.manifest, kept.ageMs);
+    return DONE;
+  }
+
+  async function answer(
+    peer: PeerIdString,
+    request: ControlRequest,
+    options: AbortOptions,
+  ): Promise<ControlReply> {
+    const named = request.type === "keep" ? request.record : request;
+    if ("repository" in named && !sharing.mayShareNamed(named.repository))
+      return refusal("ERR_NOT_SHARED");
+    switch (request.type) {
+      case "sync":
+        return await directory.sync(peer, request, options.signal);
+      case "interest":
+        return interested(peer, request);
+      case "have": {
+        const transfer = transferOf(request.digest);
+        if (transfer?.sizeBytes === request.size) transfer.exchange?.gained(peer, request.pieces);
+        return DONE;
+      }
+      case "announce":
+        directory.announce(peer, request);
+        return DONE;
+      case "stat":
+        return { type: "stats", size: sizeOf(request.digest) };
+      case "nudge":
+        transferOf(request.digest)?.nudge();
+        return DONE;
+      case "resolve": {
+        const { lookup, ...question } = request;
+        const repository = parseWireRepository(request.repository);
+        const found = await resolver.answer(repository, question, lookup, options);
+        const given = found && sharing.shares(found.manifest.digest) ? found : undefined;
+        return await site.seal(question, given);
+      }
+      case "keep":
+        return await keep(peer, request, options);
+    }
+  }
+
+  return async (peer, lane, frame, options) => {
+    try {
+      if (lane === "bulk") {
+        const block = decodeBlock(frame);
+        if (!sharing.mayShareNamed(block.repository))
+          return encodeBlockReply({ status: "missing", alternatives: [] });
+        return await uploads.serve(block);
+      }
+      return [encodeReply(await answer(peer, decodeRequest(frame), options))];
+    } catch (error) {
+      logger.debug({ error, peer }, "a member's request could not be answered");
+      if (lane === "bulk") return encodeBlockReply({ status: "missing", alternatives: [] });
+      return [encodeReply(refusal(refusalFor(error)))];
+    }
+  };
+}
+
+function refusal(code: RefusalCode): ControlReply {
+  return { type: "refused", code };
+}
+
+function refusalFor(error: unknown): RefusalCode {
+  return hasCode(error, "ERR_MESSAGE", "ERR_RECORD_INVALID") ? "ERR_MESSAGE" : "ERR_UPSTREAM";
+}

@@ -1,0 +1,132 @@
+import { CodedError, raceSignal } from "@shoal/runtime";
+import {
+  type Ingest,
+  type PieceGeometry,
+  type PieceIndex,
+  pieceLength,
+  type ReadonlyBitfield,
+} from "@shoal/store";
+import type { PeerIdString } from "./transport.ts";
+import type { TransferProgress } from "./types.ts";
+
+/** Where a piece came from; `store` is what an earlier transfer left. */
+export type Origin = PeerIdString | "upstream" | "store";
+
+/** The pieces of one blob as they arrive, each with its origin. */
+export interface Arrival {
+  readonly geometry: PieceGeometry;
+  readonly have: ReadonlyBitfield;
+  /** Whether the piece is here or being written. */
+  taken(piece: PieceIndex): boolean;
+  origin(piece: PieceIndex): Origin | undefined;
+  /** Stores a piece, unless it is there. @throws ERR_STORE_FULL, ERR_STORE_IO */
+  add(piece: PieceIndex, bytes: Uint8Array, origin: Origin): Promise<boolean>;
+  /** Bytes of pieces that are here, or `undefined` when one is missing or the ingest is closed. */
+  read(offset: number, length: number): Promise<Uint8Array | undefined>;
+  /** Gives up every piece whose origin is not the upstream. @returns hash and origin of each */
+  dropUntrusted(): Promise<Map<PieceIndex, { readonly hash: Uint8Array; readonly origin: Origin }>>;
+  /** While sealed nothing is added, and reads may find the ingest closed. */
+  seal(sealed: boolean): void;
+  progress(): TransferProgress;
+  /** Resolves at the next change, of pieces or of what `ring` stands for. */
+  changed(signal?: AbortSignal): Promise<void>;
+  ring(): void;
+  /** Monotonic time of the last piece, or of the start. */
+  readonly lastPieceMs: number;
+}
+
+/** @param now monotonic milliseconds */
+export function createArrival(ingest: Ingest, now: () => number): Arrival {
+  const { geometry } = ingest;
+  const origins = new Map<PieceIndex, Origin>();
+  const writing = new Set<PieceIndex>();
+  const bytesFrom = { upstream: 0, peers: 0, store: 0 };
+  let bell = Promise.withResolvers<void>();
+  let lastPieceMs = now();
+  let sealed = false;
+
+  for (const piece of ingest.have) {
+    origins.set(piece, "store");
+    bytesFrom.store += pieceLength(geometry, piece);
+  }
+
+  function kind(origin: Origin): keyof typeof bytesFrom {
+    if (origin === "upstream") return "upstream";
+    return origin === "store" ? "store" : "peers";
+  }
+
+  function ring(): void {
+    const rung = bell;
+    bell = Promise.withResolvers<void>();
+    rung.resolve();
+  }
+
+  return {
+    geometry,
+    have: ingest.have,
+    taken: (piece) => ingest.have.has(piece) || writing.has(piece),
+    origin: (piece) => origins.get(piece),
+    async add(piece, bytes, origin) {
+      if (sealed || ingest.have.has(piece) || writing.has(piece)) return false;
+      writing.add(piece);
+      try {
+        await ingest.write(piece, bytes);
+      } finally {
+        writing.delete(piece);
+      }
+      origins.set(piece, origin);
+      bytesFrom[kind(origin)] += bytes.length;
+      lastPieceMs = now();
+      ring();
+      return true;
+    },
+    async read(offset, length) {
+      const { pieceSizeBytes } = geometry;
+      for (let at = offset - (offset % pieceSizeBytes); at < offset + length; at += pieceSizeBytes)
+        if (!ingest.have.has((at / pieceSizeBytes) as PieceIndex)) return undefined;
+      try {
+        return await ingest.read(offset, length);
+      } catch (error) {
+        if (sealed) return undefined;
+        throw error;
+      }
+    },
+    async dropUntrusted() {
+      const dropped = new Map<PieceIndex, { hash: Uint8Array; origin: Origin }>();
+      for (const [piece, origin] of origins) {
+        const hash = ingest.pieceHash(piece);
+        if (origin === "upstream" || hash === undefined) continue;
+        dropped.set(piece, { hash, origin });
+        bytesFrom[kind(origin)] -= pieceLength(geometry, piece);
+      }
+      await ingest.drop(dropped.keys());
+      for (const piece of dropped.keys()) origins.delete(piece);
+      return dropped;
+    },
+    seal(closing) {
+      sealed = closing;
+    },
+    progress: () => ({
+      sizeBytes: geometry.sizeBytes,
+      arrivedBytes: bytesFrom.upstream + bytesFrom.peers + bytesFrom.store,
+      fromUpstreamBytes: bytesFrom.upstream,
+      fromPeersBytes: bytesFrom.peers,
+      fromStoreBytes: bytesFrom.store,
+    }),
+    async changed(signal) {
+      await raceSignal(bell.promise, signal);
+    },
+    ring,
+    get lastPieceMs() {
+      return lastPieceMs;
+    },
+  };
+}
+
+/** What readers and askers of a transfer that has ended get. */
+export function transferEnded(): CodedError<"ERR_TRANSFER_ENDED"> {
+  return new CodedError(
+    "ERR_TRANSFER_ENDED",
+    "the transfer of this blob was ended because nobody waited for it any more; ask for it again",
+  );
+}

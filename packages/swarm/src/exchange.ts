@@ -1,0 +1,268 @@
+import type { Digest } from "@shoal/oci";
+import type { Clock, Logger } from "@shoal/runtime";
+import { bitfieldFromBytes, type PieceIndex, pieceLength, pieceOffset } from "@shoal/store";
+import type { Arrival } from "./arrival.ts";
+import { createNeighbours } from "./neighbours.ts";
+import type { PeerClient } from "./peer-client.ts";
+import { leastLoaded, pick } from "./picker.ts";
+import type { PeerIdString } from "./transport.ts";
+
+/** Piece requests under way, over all neighbours. */
+const MAX_OUTSTANDING = 24;
+/** News of arrived pieces wait this long for company. Milliseconds. */
+const HAVE_BATCH_MS = 75;
+const BLOCK_BYTES = 1024 * 1024;
+const TICK_MS = 250;
+/** A piece request that is older than this, and than three usual ones, is doubled. Milliseconds. */
+const STRAGGLER_MS = 1000;
+/** A block's deadline: its first byte in 5 s, then at least 64 KiB/s. */
+const BLOCK_TIMEOUT_MS = 5000;
+const SLOWEST_BYTES_PER_MS = 64;
+
+export interface ExchangeComponents {
+  readonly digest: Digest;
+  /** Named in every request. */
+  readonly repository: string;
+  readonly arrival: Arrival;
+  readonly peers: PeerClient;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly logger: Logger;
+  /** Whether a member's pieces are wanted. */
+  readonly trusts: (peer: PeerIdString) => boolean;
+  /** Whether the piece is expected from the upstream by this machine's own lease. */
+  readonly leased: (piece: PieceIndex) => boolean;
+  /** Pieces that readers are at. */
+  readonly cursors: () => Iterable<PieceIndex>;
+  /** Called with each whole piece; the bytes are the callee's. */
+  readonly onPiece: (piece: PieceIndex, bytes: Uint8Array, peer: PeerIdString) => Promise<void>;
+}
+
+/** Trades the pieces of one blob with its neighbours. */
+export interface Exchange extends Disposable {
+  /** Takes in those whom the coordinator named. */
+  introduce(holders: readonly PeerIdString[], neighbours: readonly PeerIdString[]): void;
+  /** A member asks to exchange. @returns whether its bitfield fits and it is welcome */
+  interested(peer: PeerIdString, have: Uint8Array): boolean;
+  gained(peer: PeerIdString, pieces: readonly number[]): void;
+  forget(peer: PeerIdString): void;
+  /** A piece has come from anywhere: neighbours are told of it. */
+  tell(piece: PieceIndex): void;
+  /** A piece that was expected from elsewhere is wanted after all. */
+  wake(): void;
+  /** Members known to have the piece. */
+  having(piece: PieceIndex): readonly PeerIdString[];
+  readonly outstanding: number;
+  /** Stops fetching; what is here can still be told of. */
+  stop(): void;
+  /** Tells neighbours of all that has arrived, at once. */
+  flush(): void;
+}
+
+interface Fetch {
+  readonly piece: PieceIndex;
+  readonly peer: PeerIdString;
+  readonly startedMs: number;
+  readonly controller: AbortController;
+}
+
+export function createExchange(components: ExchangeComponents): Exchange {
+  const { digest, repository, arrival, peers, clock, random, logger, trusts } = components;
+  const { geometry } = arrival;
+  const blob = { digest, size: geometry.sizeBytes, repository };
+  const neighbours = createNeighbours(geometry);
+  const fetches = new Set<Fetch>();
+  const meeting = new Set<PeerIdString>();
+  const news: PieceIndex[] = [];
+  let newsTimer: Disposable | undefined;
+  let ticker: Disposable | undefined = clock.schedule(TICK_MS, tick);
+  let usualMs = 0;
+  let stopped = false;
+
+  function pending(piece: PieceIndex): boolean {
+    if (arrival.taken(piece) || components.leased(piece)) return true;
+    for (const fetch of fetches) if (fetch.piece === piece) return true;
+    return false;
+  }
+
+  function pump(): void {
+    while (!stopped && fetches.size < MAX_OUTSTANDING) {
+      const choice = pick(
+        {
+          pieceCount: geometry.pieceCount,
+          have: arrival.have,
+          pending,
+          availability: neighbours.availability,
+          cursors: components.cursors(),
+          sources: neighbours.sources(clock.now()),
+        },
+        random,
+      );
+      if (choice === undefined) return;
+      start(choice.piece, choice.peer);
+    }
+  }
+
+  function start(piece: PieceIndex, peer: PeerIdString): void {
+    const fetch = { piece, peer, startedMs: clock.now(), controller: new AbortController() };
+    fetches.add(fetch);
+    neighbours.requested(peer);
+    void run(fetch).finally(() => {
+      fetches.delete(fetch);
+      pump();
+    });
+  }
+
+  async function run(fetch: Fetch): Promise<void> {
+    const { piece, peer, controller } = fetch;
+    let bytes: Uint8Array | undefined;
+    try {
+      bytes = await fetchPiece(fetch);
+    } catch (error) {
+      const cancelled = controller.signal.aborted;
+      neighbours.answered(peer, cancelled ? "ok" : "failed", clock.now());
+      if (!cancelled) logger.debug({ error, peer, digest }, "a member did not deliver a piece");
+      return;
+    }
+    if (bytes === undefined) return;
+    neighbours.answered(peer, "ok", clock.now());
+    const tookMs = clock.now() - fetch.startedMs;
+    usualMs = usualMs === 0 ? tookMs : usualMs * 0.8 + tookMs * 0.2;
+    for (const other of fetches)
+      if (other !== fetch && other.piece === piece) other.controller.abort();
+    await components.onPiece(piece, bytes, peer);
+  }
+
+  /** @returns the piece, or `undefined` when the peer has none for now */
+  async function fetchPiece({ piece, peer, controller }: Fetch): Promise<Uint8Array | undefined> {
+    const length = pieceLength(geometry, piece);
+    const start = pieceOffset(geometry, piece);
+    let whole: Uint8Array | undefined;
+    for (let done = 0; done < length; done += BLOCK_BYTES) {
+      const wanted = Math.min(BLOCK_BYTES, length - done);
+      const { head, bytes } = await peers.block(
+        peer,
+        { type: "block", ...blob, offset: start + done, length: wanted },
+        {
+          signal: controller.signal,
+          timeoutMs: BLOCK_TIMEOUT_MS + length / SLOWEST_BYTES_PER_MS,
+        },
+      );
+      if (head.status !== "ok") {
+        neighbours.answered(peer, head.status === "busy" ? "busy" : "ok", clock.now());
+        if (head.status === "missing") neighbours.lacks(peer, piece);
+        introduce([], head.alternatives);
+        return undefined;
+      }
+      if (bytes.length !== wanted) throw new RangeError("a block of the wrong length");
+      if (length <= BLOCK_BYTES) return bytes;
+      whole ??= Buffer.allocUnsafeSlow(length);
+      whole.set(bytes, done);
+    }
+    return whole;
+  }
+
+  /** Doubles requests that take much longer than others do, while there is room. */
+  function tick(): void {
+    ticker = stopped ? undefined : clock.schedule(TICK_MS, tick);
+    pump();
+    const patienceMs = Math.max(STRAGGLER_MS, 3 * usualMs);
+    for (const fetch of Array.from(fetches)) {
+      if (stopped || fetches.size >= MAX_OUTSTANDING) return;
+      if (clock.now() - fetch.startedMs < patienceMs || doubled(fetch)) continue;
+      const others = neighbours.sources(clock.now()).filter(({ peer }) => peer !== fetch.peer);
+      const peer = leastLoaded(others, fetch.piece, random);
+      if (peer !== undefined) start(fetch.piece, peer);
+    }
+  }
+
+  function doubled(fetch: Fetch): boolean {
+    for (const other of fetches) if (other !== fetch && other.piece === fetch.piece) return true;
+    return false;
+  }
+
+  function introduce(holders: readonly PeerIdString[], others: readonly PeerIdString[]): void {
+    if (stopped) return;
+    for (const peer of holders)
+      if (!neighbours.has(peer) && trusts(peer)) neighbours.learn(peer, "all", false);
+    for (const peer of others)
+      if (!neighbours.has(peer) && !meeting.has(peer) && trusts(peer)) void meet(peer);
+    pump();
+  }
+
+  async function meet(peer: PeerIdString): Promise<void> {
+    meeting.add(peer);
+    try {
+      const told = bitfieldFromBytes(geometry.pieceCount, arrival.have.toBytes());
+      const have = arrival.have.toBytes();
+      const reply = await peers.ask(peer, { type: "interest", ...blob, have });
+      if (!neighbours.has(peer)) neighbours.learn(peer, reply.have, true);
+      // What arrived while the question was under way is in nobody's news.
+      const since = [...arrival.have].filter((piece) => told?.has(piece) === false);
+      if (since.length > 0) sendNews(peer, since);
+      pump();
+    } catch (error) {
+      logger.debug({ error, peer, digest }, "a member does not exchange this blob");
+    } finally {
+      meeting.delete(peer);
+    }
+  }
+
+  function tell(piece: PieceIndex): void {
+    news.push(piece);
+    newsTimer ??= clock.schedule(HAVE_BATCH_MS, flush);
+  }
+
+  function flush(): void {
+    newsTimer?.[Symbol.dispose]();
+    newsTimer = undefined;
+    const batches = new Map<PeerIdString, PieceIndex[]>();
+    for (const piece of news.splice(0))
+      for (const peer of neighbours.audience(piece)) {
+        const batch = batches.get(peer) ?? [];
+        batch.push(piece);
+        batches.set(peer, batch);
+      }
+    for (const [peer, batch] of batches) sendNews(peer, batch);
+  }
+
+  function sendNews(peer: PeerIdString, pieces: readonly PieceIndex[]): void {
+    peers
+      .ask(peer, { type: "have", ...blob, pieces: [...pieces] })
+      .catch((error: unknown) => logger.debug({ error, peer }, "news did not arrive"));
+  }
+
+  return {
+    introduce,
+    interested(peer, have) {
+      if (!trusts(peer) || !neighbours.learn(peer, have, true)) return false;
+      pump();
+      return true;
+    },
+    gained(peer, pieces) {
+      neighbours.gained(peer, pieces);
+      pump();
+    },
+    forget(peer) {
+      neighbours.forget(peer);
+      for (const fetch of fetches) if (fetch.peer === peer) fetch.controller.abort();
+    },
+    tell,
+    wake: pump,
+    having: (piece) => neighbours.having(piece),
+    get outstanding() {
+      return fetches.size;
+    },
+    stop() {
+      stopped = true;
+      for (const fetch of fetches) fetch.controller.abort();
+    },
+    flush,
+    [Symbol.dispose]() {
+      stopped = true;
+      ticker?.[Symbol.dispose]();
+      newsTimer?.[Symbol.dispose]();
+      for (const fetch of fetches) fetch.controller.abort();
+    },
+  };
+}

@@ -1,0 +1,65 @@
+import { type Clock, CodedError, hasCode } from "@shoal/runtime";
+
+const FIRST_REST_MS = 250;
+const LONGEST_REST_MS = 5000;
+/** Failures in a row, without a piece between them, after which the registry is given up for this blob. */
+const MAX_FAILURES = 3;
+
+/** Failures that the next try would only repeat. */
+const DEFINITIVE = new Set<string>([
+  "ERR_UPSTREAM_NOT_FOUND",
+  "ERR_UPSTREAM_UNAUTHORIZED",
+  "ERR_UPSTREAM_DENIED",
+  "ERR_UPSTREAM_UNKNOWN_HOST",
+  "ERR_UPSTREAM_TLS",
+  "ERR_UPSTREAM_NOT_A_REGISTRY",
+  "ERR_UPSTREAM_TOO_LONG",
+  "ERR_UPSTREAM_FORBIDDEN_ADDRESS",
+  "ERR_UPSTREAM_REDIRECT",
+  "ERR_BLOB_SIZE",
+]);
+
+/** Whether, and from when, this machine may ask the upstream for one blob. */
+export interface FetchStanding {
+  mayFetch(): boolean;
+  /** Whether no later try is planned. */
+  readonly over: boolean;
+  /** What the last failure was. */
+  readonly lastError: unknown;
+  /** A whole piece has arrived. */
+  succeeded(): void;
+  failed(error: unknown): void;
+}
+
+export function createFetchStanding(clock: Clock): FetchStanding {
+  let failures = 0;
+  let restUntilMs = Number.NEGATIVE_INFINITY;
+  let over = false;
+  let lastError: unknown;
+  return {
+    mayFetch: () => !over && clock.now() >= restUntilMs,
+    get over() {
+      return over;
+    },
+    get lastError() {
+      return lastError;
+    },
+    succeeded() {
+      failures = 0;
+    },
+    failed(error) {
+      lastError = error;
+      failures += 1;
+      const code = error instanceof CodedError ? error.code : "";
+      if (DEFINITIVE.has(code) || failures >= MAX_FAILURES) over = true;
+      const restMs = Math.min(LONGEST_REST_MS, FIRST_REST_MS * 2 ** (failures - 1));
+      restUntilMs = clock.now() + (retryAfterMs(error) ?? restMs);
+    },
+  };
+}
+
+function retryAfterMs(error: unknown): number | undefined {
+  if (!hasCode(error, "ERR_UPSTREAM_RATE_LIMITED")) return undefined;
+  const told = error.details["retryAfterMs"];
+  return typeof told === "number" ? told : undefined;
+}

@@ -1,0 +1,282 @@
+import { type Digest, digestAlgorithm, digestOf, type Repository } from "@shoal/oci";
+import {
+  type AbortOptions,
+  type Clock,
+  CodedError,
+  createCoalescer,
+  type Logger,
+  type MetricsRegister,
+} from "@shoal/runtime";
+import type { Store } from "@shoal/store";
+import type { Upstream } from "@shoal/upstream";
+import { createAnnouncer } from "./announcer.ts";
+import { createAnswering } from "./answering.ts";
+import { createDirectory } from "./directory.ts";
+import { createManifests } from "./manifests.ts";
+import { createSwarmMetrics } from "./metrics.ts";
+import { arrivingBlob, committedBlob, isStoreFailure, unstoredBlob } from "./open-blob.ts";
+import { createPeerClient } from "./peer-client.ts";
+import { createRegistration } from "./registration.ts";
+import { createResolutions } from "./resolutions.ts";
+import { createResolver, resolverDefaults, type ResolverSettings } from "./resolver.ts";
+import { loadSharing } from "./sharing.ts";
+import { createSiteRecords } from "./site-records.ts";
+import { lookUpSize } from "./size-lookup.ts";
+import { createSoloTransport } from "./solo.ts";
+import { createSuspects } from "./suspects.ts";
+import { createTransfer, type Transfer } from "./transfer.ts";
+import type { PeerTransport } from "./transport.ts";
+import type { BlobRequest, OpenBlob, Swarm } from "./types.ts";
+import { createUploads } from "./uploads.ts";
+
+export interface SwarmComponents {
+  /** The way to the other members. @default none: this machine is alone */
+  readonly transport?: PeerTransport;
+  readonly store: Store;
+  readonly upstream: Upstream;
+  readonly clock: Clock;
+  /** Floats in [0, 1). */
+  readonly random: () => number;
+  readonly logger: Logger;
+  readonly metrics: MetricsRegister;
+}
+
+export interface SwarmInit {
+  /** Whether members may exchange what they pull from a repository. @default all */
+  readonly mayShare?: (repository: Repository) => boolean;
+  readonly resolve?: Partial<ResolverSettings>;
+}
+
+/** Creates the engine. It does not own its components: they are disposed after it. */
+export async function createSwarm(
+  components: SwarmComponents,
+  init: SwarmInit = {},
+): Promise<Swarm> {
+  const { store, upstream, clock, random, logger } = components;
+  const transport = components.transport ?? createSoloTransport();
+  const solo = createSoloTransport(transport.self);
+  const metrics = createSwarmMetrics(components.metrics);
+  const sharing = await loadSharing(store, init.mayShare ?? (() => true));
+  const suspects = createSuspects(logger, metrics);
+  const peers = createPeerClient(transport);
+  const transfers = new Map<Digest, Transfer>();
+  const opening = createCoalescer<Transfer | undefined>();
+  const manifests = createManifests(store, logger);
+  const resolutions = createResolutions(store, clock);
+  const site = createSiteRecords({ transport, peers, logger });
+  const { shares } = sharing;
+
+  const directory = createDirectory({ transport, peers, store, clock, random, logger, shares });
+  const ownDirectory = createDirectory({
+    transport: solo,
+    peers: createPeerClient(solo),
+    store: { stat: () => undefined, readAll: async () => undefined },
+    clock,
+    random,
+    logger,
+    shares,
+  });
+  const announcer = createAnnouncer({ transport, peers, store, clock, logger, shares });
+  const resolver = createResolver(
+    {
+      transport,
+      upstream,
+      manifests,
+      resolutions,
+      site,
+      mayShare: sharing.mayShare,
+      clock,
+      logger,
+    },
+    { ...resolverDefaults, ...init.resolve },
+  );
+  const uploads = createUploads({
+    store,
+    clock,
+    shares,
+    partial: (digest) => partialOf(transfers.get(digest)),
+    onBytes: (lengthBytes) => metrics.sentBytes.add(lengthBytes),
+  });
+  transport.handle(
+    createAnswering({
+      directory,
+      resolver,
+      site,
+      manifests,
+      resolutions,
+      uploads,
+      sharing,
+      store,
+      transferOf: (digest) => transfers.get(digest),
+      logger,
+    }),
+  );
+  const memberUp = transport.on("memberUp", (peer) => {
+    directory.memberUp(peer);
+    announcer.memberUp(peer);
+  });
+  const memberDown = transport.on("memberDown", (peer) => {
+    directory.memberDown(peer);
+    announcer.memberDown(peer);
+    for (const transfer of transfers.values()) transfer.memberDown(peer);
+  });
+  for (const peer of transport.members()) {
+    directory.memberUp(peer);
+    announcer.memberUp(peer);
+  }
+
+  const passing = {
+    upstream,
+    onBytes: (lengthBytes: number) =>
+      metrics.receivedBytes.add(lengthBytes, { source: "upstream" }),
+  };
+
+  async function sizeOf(request: BlobRequest, options: AbortOptions): Promise<number> {
+    if (request.sizeBytes !== undefined) return request.sizeBytes;
+    const shared = sharing.mayShare(request.repository);
+    const running = transfers.get(request.digest)?.sizeBytes;
+    if (running !== undefined) return running;
+    return await lookUpSize(
+      { transport, peers, upstream, shared },
+      request.repository,
+      request.digest,
+      options,
+    );
+  }
+
+  async function putEmpty(digest: Digest, repository: Repository): Promise<void> {
+    const nothing = new Uint8Array(0);
+    if (digestOf(nothing, digestAlgorithm(digest)) !== digest)
+      throw new CodedError(
+        "ERR_BLOB_SIZE",
+        `the manifest says that ${digest} is empty, which it can't be; the image is broken at ${repository.registry}, push it again`,
+        { details: { digest } },
+      );
+    await store.put(digest, nothing);
+  }
+
+  /** The running transfer of the blob, or a new one; `undefined` when it has just been committed. */
+  async function transferOf(
+    digest: Digest,
+    sizeBytes: number,
+    repository: Repository,
+  ): Promise<Transfer | undefined> {
+    const running = transfers.get(digest);
+    if (running?.state === "arriving") return running;
+    // A transfer that is ending lets go of its ingest first; what it brought is found there.
+    await running?.[Symbol.asyncDispose]();
+    if (store.stat(digest) !== undefined) return undefined;
+    const shared = sharing.mayShare(repository);
+    if (!shared) await sharing.withhold(digest);
+    const ingest = await store.openIngest({ digest, sizeBytes });
+    const line = { clock, logger };
+    const transfer = createTransfer({
+      ingest,
+      repository,
+      upstream,
+      peers,
+      registration: createRegistration({ ...line, transport, peers, directory }),
+      alone: createRegistration({ ...line, transport: solo, peers, directory: ownDirectory }),
+      shared: shared && shares(digest),
+      memberCount: () => transport.members().length,
+      trusts: suspects.trusts,
+      onPolluter: suspects.strike,
+      onBytes: (source, lengthBytes) => metrics.receivedBytes.add(lengthBytes, { source }),
+      onEnd() {
+        if (transfers.get(digest) === transfer) transfers.delete(digest);
+        metrics.transfers.set(transfers.size);
+      },
+      clock,
+      random,
+      logger,
+    });
+    transfers.set(digest, transfer);
+    metrics.transfers.set(transfers.size);
+    return transfer;
+  }
+
+  async function openCommitted(
+    digest: Digest,
+    options: AbortOptions,
+  ): Promise<OpenBlob | undefined> {
+    if (store.stat(digest) === undefined) return undefined;
+    const handle = await store.open(digest, options);
+    return handle && committedBlob(handle);
+  }
+
+  async function open(request: BlobRequest, options: AbortOptions = {}): Promise<OpenBlob> {
+    const { digest, repository } = request;
+    const here = await openCommitted(digest, options);
+    if (here !== undefined) return here;
+    const sizeBytes = await sizeOf(request, options);
+    try {
+      if (sizeBytes === 0) await putEmpty(digest, repository);
+      const transfer =
+        sizeBytes === 0
+          ? undefined
+          : await opening.run(digest, async () => await transferOf(digest, sizeBytes, repository));
+      if (transfer?.sizeBytes === sizeBytes)
+        return arrivingBlob(transfer, { ...passing, store, repository });
+      const committed = await openCommitted(digest, options);
+      if (committed !== undefined) return committed;
+    } catch (error) {
+      if (!isStoreFailure(error)) throw error;
+      logger.warn({ error, digest }, "the store takes no blob; it is passed through");
+      metrics.passedThrough.add(1);
+      return unstoredBlob({ digest, sizeBytes }, repository, passing, error);
+    }
+    // Two manifests give the blob two sizes; only one can be right, and the digest will tell.
+    return unstoredBlob(
+      { digest, sizeBytes },
+      repository,
+      passing,
+      new CodedError(
+        "ERR_BLOB_SIZE",
+        `another image gives ${digest} another size; one of the two manifests is wrong`,
+        { details: { digest } },
+      ),
+    );
+  }
+
+  return {
+    async resolve(repository, name, options) {
+      const resolution = await resolver.resolve(repository, name, options);
+      const { from, stale, digest } = resolution;
+      if (!sharing.mayShare(repository) && from === "upstream") await sharing.withhold(digest);
+      metrics.resolutions.add(1, { from, stale: stale ? "yes" : "no" });
+      return resolution;
+    },
+    open,
+    transfers: () =>
+      [...transfers.values()].map(({ digest, arrival }) => ({
+        digest,
+        progress: arrival.progress(),
+      })),
+    get uploadedBytes() {
+      return uploads.uploadedBytes;
+    },
+    suspects: suspects.list,
+    async [Symbol.asyncDispose]() {
+      memberUp[Symbol.dispose]();
+      memberDown[Symbol.dispose]();
+      announcer[Symbol.dispose]();
+      await Promise.all(
+        [...transfers.values()].map(async (transfer) => await transfer[Symbol.asyncDispose]()),
+      );
+      await uploads[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function partialOf(
+  transfer: Transfer | undefined,
+): ReturnType<Parameters<typeof createUploads>[0]["partial"]> {
+  if (transfer?.exchange === undefined) return undefined;
+  const { exchange, arrival } = transfer;
+  return {
+    sizeBytes: transfer.sizeBytes,
+    read: transfer.read,
+    others: (offset) =>
+      exchange.having(Math.floor(offset / arrival.geometry.pieceSizeBytes) as never),
+  };
+}

@@ -1,0 +1,406 @@
+import { type Digest, formatRepository, type Repository } from "@shoal/oci";
+import { type Clock, CodedError, hasCode, type Logger } from "@shoal/runtime";
+import type { BlobInfo, Ingest, PieceIndex } from "@shoal/store";
+import type { Upstream } from "@shoal/upstream";
+import { type Arrival, createArrival, type Origin, transferEnded } from "./arrival.ts";
+import { createExchange, type Exchange } from "./exchange.ts";
+import { createLessee } from "./lessee.ts";
+import type { PeerClient } from "./peer-client.ts";
+import type { Answer, Registration } from "./registration.ts";
+import type { PeerIdString } from "./transport.ts";
+
+/** A reader that comes back within this time finds its transfer running. Milliseconds. */
+const LINGER_MS = 1000;
+/** What has arrived is shared this long after the last reader left. Milliseconds. */
+const SHARE_MS = 60_000;
+const WATCH_MS = 500;
+/** Without an answer from any coordinator for this long, or without a byte, one fetches without a lease. */
+const UNANSWERED_MS = 5000;
+const SILENT_MS = 15_000;
+/** With the upstream given up, and not a byte from members. */
+const STALLED_MS = 60_000;
+/** About so many members of the site fetch without a lease each 500 ms. */
+const UNLEASED_FETCHERS = 4;
+
+export interface TransferComponents {
+  readonly ingest: Ingest;
+  readonly repository: Repository;
+  readonly upstream: Pick<Upstream, "blob">;
+  readonly peers: PeerClient;
+  /** The line to the site's coordinators. */
+  readonly registration: Registration;
+  /** A coordinator of this machine's own, for fetching from the upstream alone. */
+  readonly alone: Registration;
+  /** Whether members may give and get this blob. */
+  readonly shared: boolean;
+  readonly memberCount: () => number;
+  /** Whether a member is in good enough standing to take pieces from. */
+  readonly trusts: (peer: PeerIdString) => boolean;
+  /** A member gave a piece that is not the blob's. */
+  readonly onPolluter: (peer: PeerIdString) => void;
+  readonly onBytes: (from: "upstream" | "peers", lengthBytes: number) => void;
+  readonly onEnd: () => void;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly logger: Logger;
+}
+
+/** One reader or waiter of a transfer. */
+export interface TransferUser extends Disposable {
+  /** The piece that the reader is at, to be fetched first. */
+  cursor: PieceIndex | undefined;
+}
+
+/**
+ * The fetching of one blob, from wherever it can be had, until it is verified and in the store.
+ * Disposing ends it, keeps what has arrived, and resolves when the ingest is closed.
+ */
+export interface Transfer extends AsyncDisposable {
+  readonly digest: Digest;
+  readonly sizeBytes: number;
+  readonly arrival: Arrival;
+  readonly state: "arriving" | "winding" | "committed" | "failed";
+  /** What ended it, when failed. */
+  readonly failure: unknown;
+  readonly exchange: Exchange | undefined;
+  /** Settles when the blob is committed or cannot be had. */
+  readonly finished: Promise<BlobInfo>;
+  join(): TransferUser;
+  /** The coordinator has something to say. */
+  nudge(): void;
+  /** Bytes that are here, waiting for a commit that is under way. */
+  read(offset: number, length: number): Promise<Uint8Array | undefined>;
+  memberDown(peer: PeerIdString): void;
+}
+
+export function createTransfer(components: TransferComponents): Transfer {
+  const { ingest, repository, clock, random, logger, onEnd } = components;
+  const { digest, sizeBytes, geometry } = ingest;
+  const arrival = createArrival(ingest, () => clock.now());
+  const users = new Set<TransferUser>();
+  const excluded = new Set<PeerIdString>();
+  const ended = new AbortController();
+  const closed = Promise.withResolvers<void>();
+  const outcome = Promise.withResolvers<BlobInfo>();
+  outcome.promise.catch(() => undefined);
+
+  let state: Transfer["state"] = "arriving";
+  let failure: unknown;
+  let committing: Promise<void> | undefined;
+  /** Pieces that were given up after a mismatch, to find out whose were wrong. */
+  const disputed = new Map<PieceIndex, { readonly hash: Uint8Array; readonly origin: Origin }>();
+  let fromUpstreamAlone = !components.shared;
+  let participants = 1;
+  let hopeless = 0;
+  let syncing = false;
+  let syncAgain = false;
+  let syncTimer: Disposable | undefined;
+  let watchTimer: Disposable | undefined;
+  let leaveTimer: Disposable | undefined;
+  let answeredMs = clock.now();
+  let lastByteMs = clock.now();
+
+  const lessee = createLessee({
+    upstream: components.upstream,
+    repository,
+    digest,
+    arrival,
+    clock,
+    logger,
+    onPiece: async (piece, bytes) => await store(piece, bytes, "upstream"),
+    onBytes(lengthBytes) {
+      lastByteMs = clock.now();
+      components.onBytes("upstream", lengthBytes);
+    },
+    onChange() {
+      exchange?.wake();
+      syncSoon();
+    },
+  });
+
+  const exchange = components.shared
+    ? createExchange({
+        digest,
+        repository: formatRepository(repository),
+        arrival,
+        peers: components.peers,
+        clock,
+        random,
+        logger,
+        trusts: (peer) => !excluded.has(peer) && components.trusts(peer),
+        leased: (piece) => lessee.bringsSoon(piece),
+        cursors,
+        async onPiece(piece, bytes, peer) {
+          lastByteMs = clock.now();
+          components.onBytes("peers", bytes.length);
+          await store(piece, bytes, peer).catch(() => undefined);
+        },
+      })
+    : undefined;
+
+  function* cursors(): Generator<PieceIndex> {
+    for (const { cursor } of users) if (cursor !== undefined) yield cursor;
+  }
+
+  async function store(piece: PieceIndex, bytes: Uint8Array, origin: Origin): Promise<void> {
+    try {
+      if (!(await arrival.add(piece, bytes, origin))) return;
+    } catch (error) {
+      fail(error);
+      throw error;
+    }
+    exchange?.tell(piece);
+    if (arrival.have.complete) committing ??= finish();
+  }
+
+  // -- The line to the coordinator
+
+  function syncSoon(delayMs = 0): void {
+    if (state === "committed" || state === "failed") return;
+    if (syncing) {
+      syncAgain ||= delayMs === 0;
+      return;
+    }
+    syncTimer?.[Symbol.dispose]();
+    if (delayMs > 0) syncTimer = clock.schedule(delayMs, () => syncSoon());
+    else void sync();
+  }
+
+  async function sync(): Promise<void> {
+    syncing = true;
+    syncAgain = false;
+    let nextMs = WATCH_MS;
+    try {
+      const answer = await register(false);
+      if (state === "arriving") nextMs = take(answer);
+    } catch (error) {
+      if (!ended.signal.aborted) logger.warn({ error, digest }, "a registration failed");
+    } finally {
+      syncing = false;
+    }
+    if (state === "arriving" && committing === undefined) syncSoon(syncAgain ? 0 : nextMs);
+  }
+
+  async function register(leaving: boolean): Promise<Answer | undefined> {
+    const { canFetch, wants, leases } = lessee.request();
+    const line = fromUpstreamAlone ? components.alone : components.registration;
+    return await line.sync(
+      {
+        digest,
+        size: sizeBytes,
+        repository: formatRepository(repository),
+        canFetch,
+        wants: wants && !leaving,
+        have: arrival.have.toBytes(),
+        leases: leases.map(({ id, epoch, first, end, doneBytes }) => ({
+          id,
+          epoch,
+          first,
+          end,
+          done: doneBytes,
+        })),
+        excluded: [...excluded],
+        leaving,
+      },
+      leaving ? undefined : ended.signal,
+    );
+  }
+
+  /** @returns milliseconds until the next sync */
+  function take(answer: Answer | undefined): number {
+    if (answer === undefined) {
+      giveUpIfHopeless(false);
+      return WATCH_MS;
+    }
+    const { reply, from } = answer;
+    answeredMs = clock.now();
+    participants = reply.participants;
+    lessee.apply(reply.leases);
+    const content = reply.content;
+    if (content?.length === sizeBytes && !excluded.has(from) && arrival.have.count === 0) {
+      components.onBytes("peers", content.length);
+      void store(0 as PieceIndex, content, from).catch(() => undefined);
+    } else if (!fromUpstreamAlone) exchange?.introduce(reply.holders, reply.neighbours);
+    giveUpIfHopeless(reply.hope);
+    return hopeless > 0 ? 100 : reply.retryMs;
+  }
+
+  function giveUpIfHopeless(hope: boolean): void {
+    const trying = lessee.busy || !lessee.standing.over || (exchange?.outstanding ?? 0) > 0;
+    hopeless = hope || trying || committing !== undefined ? 0 : hopeless + 1;
+    const alone = fromUpstreamAlone || components.memberCount() === 0;
+    if (hopeless >= (alone ? 1 : 2)) fail(lessee.standing.lastError);
+  }
+
+  /** Sees to it that no coordinator, and no silence of members, can keep the blob from coming. */
+  function watch(): void {
+    watchTimer = clock.schedule(WATCH_MS, watch);
+    if (state !== "arriving" || committing !== undefined) return;
+    const nowMs = clock.now();
+    const silentMs = nowMs - Math.max(lastByteMs, arrival.lastPieceMs);
+    if (lessee.standing.over && silentMs > STALLED_MS) {
+      fail(lessee.standing.lastError);
+      return;
+    }
+    if (nowMs - answeredMs < UNANSWERED_MS && silentMs < SILENT_MS) return;
+    if (lessee.busy || !lessee.standing.mayFetch()) return;
+    const crowd = Math.max(participants, components.memberCount() + 1);
+    if (random() >= UNLEASED_FETCHERS / crowd) return;
+    const missing = [...Array(geometry.pieceCount).keys()].filter(
+      (piece) => !arrival.taken(piece as PieceIndex),
+    );
+    const piece = missing[Math.floor(random() * missing.length)];
+    if (piece !== undefined) lessee.fetchUnleased(piece as PieceIndex);
+  }
+
+  // -- The end
+
+  async function finish(): Promise<void> {
+    const polluters = findPolluters();
+    arrival.seal(true);
+    try {
+      const info = await ingest.commit();
+      for (const peer of polluters) components.onPolluter(peer);
+      state = "committed";
+      outcome.resolve(info);
+      void shutDown();
+    } catch (error) {
+      arrival.seal(false);
+      if (hasCode(error, "ERR_DIGEST_MISMATCH")) await dispute(error);
+      else fail(error);
+    }
+  }
+
+  /** Members whose pieces differ from those that were fetched again in their place. */
+  function findPolluters(): Set<PeerIdString> {
+    const polluters = new Set<PeerIdString>();
+    for (const [piece, { hash, origin }] of disputed) {
+      const now = ingest.pieceHash(piece);
+      if (origin === "store" || origin === "upstream" || now === undefined) continue;
+      if (Buffer.compare(hash, now) !== 0) polluters.add(origin);
+    }
+    return polluters;
+  }
+
+  /** The bytes are not the blob's. What did not come from the upstream is fetched again, from there. */
+  async function dispute(error: unknown): Promise<void> {
+    const given = await arrival.dropUntrusted();
+    if (given.size === 0) {
+      await ingest.discard();
+      fail(upstreamMismatch(digest, repository, error));
+      return;
+    }
+    for (const [piece, what] of given) {
+      disputed.set(piece, what);
+      if (what.origin !== "store") excluded.add(what.origin as PeerIdString);
+    }
+    logger.warn(
+      { digest, peers: [...excluded] },
+      "pieces that members gave do not make up the blob; they are fetched again",
+    );
+    if (!lessee.standing.over) {
+      fromUpstreamAlone = true;
+      exchange?.stop();
+    }
+    for (const peer of excluded) exchange?.forget(peer);
+    committing = undefined;
+    arrival.ring();
+    syncSoon();
+  }
+
+  function fail(error: unknown): void {
+    if (state === "committed" || state === "failed") return;
+    state = "failed";
+    failure = error ?? transferEnded();
+    outcome.reject(failure);
+    logger.info({ error: failure, digest }, "a blob could not be had");
+    void shutDown();
+  }
+
+  /** Everything that works for this transfer stops; its coordinator hears that it is over. */
+  async function shutDown(): Promise<void> {
+    syncTimer?.[Symbol.dispose]();
+    watchTimer?.[Symbol.dispose]();
+    leaveTimer?.[Symbol.dispose]();
+    exchange?.flush();
+    exchange?.[Symbol.dispose]();
+    ended.abort(transferEnded());
+    arrival.ring();
+    leave();
+    await lessee[Symbol.asyncDispose]();
+    await ingest[Symbol.asyncDispose]();
+    onEnd();
+    closed.resolve();
+  }
+
+  function leave(): void {
+    register(true).catch((error: unknown) => logger.debug({ error }, "a leave did not arrive"));
+  }
+
+  function leaveSoon(): void {
+    if (state !== "arriving" || users.size > 0) return;
+    leaveTimer?.[Symbol.dispose]();
+    leaveTimer = clock.schedule(LINGER_MS, () => {
+      if (state !== "arriving" || users.size > 0 || committing !== undefined) return;
+      state = "winding";
+      lessee.wind();
+      exchange?.stop();
+      leave();
+      leaveTimer = clock.schedule(SHARE_MS, () => fail(transferEnded()));
+    });
+  }
+
+  if (arrival.have.complete) committing = finish();
+  else syncSoon();
+  watchTimer = clock.schedule(WATCH_MS, watch);
+
+  return {
+    digest,
+    sizeBytes,
+    arrival,
+    get state() {
+      return state;
+    },
+    get failure() {
+      return failure;
+    },
+    exchange,
+    finished: outcome.promise,
+    join() {
+      const user: TransferUser = {
+        cursor: undefined,
+        [Symbol.dispose]() {
+          if (users.delete(user)) leaveSoon();
+        },
+      };
+      users.add(user);
+      return user;
+    },
+    nudge: () => syncSoon(),
+    async read(offset, length) {
+      const bytes = await arrival.read(offset, length);
+      if (bytes === undefined && committing !== undefined) await committing;
+      return bytes;
+    },
+    memberDown(peer) {
+      exchange?.forget(peer);
+      syncSoon();
+    },
+    async [Symbol.asyncDispose]() {
+      fail(transferEnded());
+      await closed.promise;
+    },
+  };
+}
+
+function upstreamMismatch(
+  digest: Digest,
+  repository: Repository,
+  cause: unknown,
+): CodedError<"ERR_DIGEST_MISMATCH"> {
+  return new CodedError(
+    "ERR_DIGEST_MISMATCH",
+    `${repository.registry} sent bytes that are not ${digest}; if a proxy stands between, look there, else push the image again`,
+    { cause, details: { digest } },
+  );
+}
