@@ -1,4 +1,17 @@
-/** Content-addressed store. @packageDocumentation */
+/**
+ * The content-addressed store: blobs arrive in pieces, are verified, and only then become visible. An
+ * interrupted arrival goes on where it stopped.
+ *
+ * ```ts
+ * await using store = createMemoryStore();
+ * const ingest = await store.openIngest({ digest, sizeBytes });
+ * for (const piece of pieces(ingest.geometry)) await ingest.write(piece, await fetchPiece(piece));
+ * await ingest.commit();
+ * ```
+ *
+ * @packageDocumentation
+ */
 export * from "./bitfield.ts";
 export * from "./geometry.ts";
-export * from "./types.ts";
+export { createMemoryStore } from "./memory-store.ts";
+export type * from "./types.ts";
