@@ -60,7 +60,10 @@ export interface RegistryHealth {
   readonly registry: RegistryHost;
   /** No request before this time of the wall clock, after a 429 or 503 with Retry-After. Milliseconds. */
   readonly backOffUntilMs?: number;
-  /** Code of the last failure, cleared by a success. */
+  /**
+   * Code of the last failure, cleared by a success. A 401, 403 or 404 is about a repository and counts as
+   * a success here.
+   */
   readonly lastErrorCode?: string;
 }
 
@@ -69,7 +72,9 @@ export interface RegistryHealth {
  * ERR_UPSTREAM_NOT_FOUND, ERR_UPSTREAM_UNAUTHORIZED, ERR_UPSTREAM_DENIED, ERR_UPSTREAM_RATE_LIMITED,
  * ERR_UPSTREAM_UNREACHABLE, ERR_UPSTREAM_UNKNOWN_HOST, ERR_UPSTREAM_TLS, ERR_UPSTREAM_TIMEOUT,
  * ERR_UPSTREAM_STATUS, ERR_UPSTREAM_NOT_A_REGISTRY, ERR_UPSTREAM_TOO_LONG, ERR_UPSTREAM_TRUNCATED,
- * ERR_UPSTREAM_FORBIDDEN_ADDRESS, ERR_UPSTREAM_REDIRECT, ERR_MANIFEST_TOO_LARGE, ERR_DIGEST_MISMATCH.
+ * ERR_UPSTREAM_FORBIDDEN_ADDRESS, ERR_UPSTREAM_REDIRECT, ERR_UPSTREAM_REALM (a login is to be sent to a
+ * foreign host), ERR_UPSTREAM_ENCODING (a compressed answer), ERR_REGISTRY_SETTINGS,
+ * ERR_MANIFEST_TOO_LARGE, ERR_DIGEST_MISMATCH; or the signal's reason.
  */
 export interface Upstream extends AsyncDisposable {
   /** Asks what a tag or digest names, without its body. */

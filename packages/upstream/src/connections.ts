@@ -1,0 +1,188 @@
+import { lookup as dnsLookup } from "node:dns";
+import { readFile } from "node:fs/promises";
+import type { LookupFunction } from "node:net";
+import { createSecureContext, getCACertificates, type SecureContext } from "node:tls";
+import { type AbortOptions, CodedError, raceSignal } from "@shoal/runtime";
+import { Pool } from "undici";
+import { forbiddenAddress, guardLookup, isPublicAddress, literalAddress } from "./address.ts";
+import { networkFailure } from "./failures.ts";
+import { createReceiver, type WireResponse } from "./receiver.ts";
+import type { RegistryEndpoint } from "./settings.ts";
+
+/** How long silence is borne. */
+export interface UpstreamTimeouts {
+  /** @default 10_000 */
+  readonly connectMs?: number | undefined;
+  /** From the request to the response's headers. @default 30_000 */
+  readonly headersMs?: number | undefined;
+  /** Between two chunks of a body. @default 15_000 */
+  readonly idleMs?: number | undefined;
+}
+
+export interface ConnectionsInit {
+  readonly userAgent: string;
+  readonly timeouts: UpstreamTimeouts;
+  /** Connections to one origin at a time. */
+  readonly maxConnections: number;
+  /** Whether private addresses are dialled for every registry. */
+  readonly allowPrivate: boolean;
+}
+
+export interface WireRequest {
+  readonly method: "GET" | "HEAD" | "POST";
+  readonly url: URL;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+}
+
+/** Sends single requests on behalf of a registry, over connections that it keeps. */
+export interface Connections extends AsyncDisposable {
+  /** The signal stops the body, too. @throws the network codes of `Upstream` */
+  send(
+    endpoint: RegistryEndpoint,
+    request: WireRequest,
+    options?: AbortOptions,
+  ): Promise<WireResponse>;
+}
+
+/** A registry may redirect to ever new hosts; connections to more than this many are not kept. */
+const MAX_POOLS = 64;
+
+export function createConnections(
+  components: {
+    readonly lookup?: LookupFunction | undefined;
+    readonly received: (bytes: number) => void;
+  },
+  init: ConnectionsInit,
+): Connections {
+  const lookup: LookupFunction = components.lookup ?? dnsLookup;
+  const pools = new Map<string, Promise<Pool>>();
+  let publicContext: SecureContext | undefined;
+
+  function isTrusted(endpoint: RegistryEndpoint, url: URL): boolean {
+    const { settings, base } = endpoint;
+    return (
+      init.allowPrivate ||
+      settings.allowPrivate === true ||
+      (endpoint.configured && url.hostname === base.hostname) ||
+      (settings.tokenRealms ?? []).some((realm) => URL.parse(realm)?.origin === url.origin)
+    );
+  }
+
+  async function secureContext(endpoint: RegistryEndpoint): Promise<SecureContext> {
+    const system = [...getCACertificates("default"), ...getCACertificates("system")];
+    const { caFile } = endpoint.settings;
+    if (caFile === undefined) {
+      // Parsing a few hundred certificates takes milliseconds, too long for each connection.
+      publicContext ??= createSecureContext({ ca: system });
+      return publicContext;
+    }
+    try {
+      return createSecureContext({ ca: [...system, await readFile(caFile, "utf8")] });
+    } catch (cause) {
+      throw new CodedError(
+        "ERR_UPSTREAM_TLS",
+        `cannot read the certificates of ${endpoint.registry} from ${caFile}; caFile must name a readable PEM file`,
+        { cause, details: { registry: endpoint.registry, file: caFile } },
+      );
+    }
+  }
+
+  async function openPool(endpoint: RegistryEndpoint, url: URL, trusted: boolean): Promise<Pool> {
+    const own = url.hostname === endpoint.base.hostname;
+    const refuse = (hostname: string): Error => forbiddenAddress(endpoint.registry, hostname, own);
+    const tls =
+      url.protocol === "https:"
+        ? {
+            secureContext: await secureContext(endpoint),
+            rejectUnauthorized: !(own && endpoint.settings.insecureSkipVerify === true),
+          }
+        : {};
+    return new Pool(url.origin, {
+      connections: init.maxConnections,
+      // More than Node's 4 s, for the pauses between one layer and the next.
+      keepAliveTimeout: 15_000,
+      headersTimeout: init.timeouts.headersMs ?? 30_000,
+      bodyTimeout: init.timeouts.idleMs ?? 15_000,
+      connect: {
+        ...tls,
+        allowH2: false,
+        timeout: init.timeouts.connectMs ?? 10_000,
+        lookup: trusted ? lookup : guardLookup(lookup, refuse),
+      },
+    });
+  }
+
+  async function poolFor(endpoint: RegistryEndpoint, url: URL): Promise<Pool> {
+    const trusted = isTrusted(endpoint, url);
+    const literal = literalAddress(url.hostname);
+    if (!trusted && literal !== undefined && !isPublicAddress(literal))
+      throw forbiddenAddress(
+        endpoint.registry,
+        url.hostname,
+        url.hostname === endpoint.base.hostname,
+      );
+    // What one registry's settings permit must not serve another's requests.
+    const own = Object.values(endpoint.settings).some((value) => value !== undefined);
+    const key = `${url.origin} ${trusted} ${own ? endpoint.registry : ""}`;
+    const known = pools.get(key);
+    const pool = known ?? openPool(endpoint, url, trusted);
+    pools.delete(key);
+    pools.set(key, pool);
+    if (known === undefined) {
+      pool.catch(() => pools.delete(key));
+      const oldest = pools.entries().next().value;
+      if (pools.size > MAX_POOLS && oldest !== undefined) {
+        pools.delete(oldest[0]);
+        await oldest[1].then(
+          (evicted) => void evicted.close(),
+          () => undefined,
+        );
+      }
+    }
+    return await pool;
+  }
+
+  return {
+    async send(endpoint, request, options = {}) {
+      options.signal?.throwIfAborted();
+      const { url } = request;
+      const context = {
+        registry: endpoint.registry,
+        host: url.host,
+        plainHttp: url.protocol === "http:",
+      };
+      const pool = await raceSignal(poolFor(endpoint, url), options.signal);
+      const receiver = createReceiver(
+        options.signal,
+        (error) => networkFailure(error, context),
+        components.received,
+      );
+      pool.dispatch(
+        {
+          origin: url.origin,
+          method: request.method,
+          path: `${url.pathname}${url.search}`,
+          headers: {
+            "user-agent": init.userAgent,
+            // Some registries gzip blobs, whose digest is that of the bytes before.
+            "accept-encoding": "identity",
+            ...request.headers,
+          },
+          body: request.body ?? null,
+        },
+        receiver.handler,
+      );
+      return await receiver.response;
+    },
+    async [Symbol.asyncDispose]() {
+      const open = await Promise.allSettled(pools.values());
+      pools.clear();
+      await Promise.all(
+        open.map(async (pool) => {
+          if (pool.status === "fulfilled") await pool.value.destroy();
+        }),
+      );
+    },
+  };
+}

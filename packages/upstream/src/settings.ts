@@ -1,0 +1,96 @@
+import type { RegistryHost } from "@shoal/oci";
+import { CodedError } from "@shoal/runtime";
+
+/** What a site says about one registry, under `registries.<host>` of the configuration. */
+export interface RegistrySettings {
+  /** Speak HTTP without TLS. @default false, but true for localhost, 127.0.0.0/8 and [::1], as Docker does */
+  readonly plainHttp?: boolean | undefined;
+  /** URL that stands for the registry, with a path prefix where it has one: `http://10.0.0.2:5000`. */
+  readonly endpoint?: string | undefined;
+  /** PEM file of certificate authorities that are trusted for this registry beside the system's. */
+  readonly caFile?: string | undefined;
+  /** Accept any certificate of the registry's own host. @default false */
+  readonly insecureSkipVerify?: boolean | undefined;
+  /** Its redirects and its token server may lead to private addresses. @default false */
+  readonly allowPrivate?: boolean | undefined;
+  /** Origins that may hand out its tokens beside its own domain: `https://auth.example.net`. */
+  readonly tokenRealms?: readonly string[] | undefined;
+}
+
+/** Where a registry is spoken to, and on which terms. */
+export interface RegistryEndpoint {
+  readonly registry: RegistryHost;
+  /** Without a query; its path is the prefix before `/v2/`, without a final slash. */
+  readonly base: URL;
+  /** Whether the site's configuration names this registry, which makes its address trusted. */
+  readonly configured: boolean;
+  readonly settings: RegistrySettings;
+}
+
+const DOCKER_HUB_NAMES = new Set(["docker.io", "index.docker.io", "registry-1.docker.io"]);
+
+/** Whether `host` is one of Docker Hub's names. */
+export function isDockerHub(host: string): boolean {
+  return DOCKER_HUB_NAMES.has(host);
+}
+
+/** Whether Docker speaks plain HTTP to this URL's host without being told to. */
+export function isLoopbackName(hostname: string): boolean {
+  return hostname === "localhost" || hostname === "[::1]" || /^127(\.\d+){3}$/.test(hostname);
+}
+
+/**
+ * Finds out where a registry is. Pure.
+ * @throws ERR_REGISTRY_SETTINGS when the settings name no usable URL
+ */
+export function resolveEndpoint(
+  registry: RegistryHost,
+  settings: RegistrySettings | undefined,
+): RegistryEndpoint {
+  const base = baseUrl(registry, settings ?? {});
+  base.pathname = base.pathname.replace(/\/+$/, "");
+  return { registry, base, configured: settings !== undefined, settings: settings ?? {} };
+}
+
+function baseUrl(registry: RegistryHost, settings: RegistrySettings): URL {
+  if (settings.endpoint !== undefined) {
+    const url = URL.parse(settings.endpoint);
+    const usable =
+      url !== null &&
+      (url.protocol === "http:" || url.protocol === "https:") &&
+      url.username === "" &&
+      url.password === "" &&
+      url.search === "" &&
+      url.hash === "";
+    if (usable) return url;
+    throw new CodedError(
+      "ERR_REGISTRY_SETTINGS",
+      `registries.${registry}.endpoint is not an http:// or https:// URL without credentials and query; write for example http://10.0.0.2:5000`,
+      { details: { registry } },
+    );
+  }
+  const host = isDockerHub(registry) ? "registry-1.docker.io" : registry;
+  const url = URL.parse(`https://${host}`);
+  if (url === null || url.hostname === "" || url.pathname !== "/")
+    throw new CodedError(
+      "ERR_REGISTRY_SETTINGS",
+      `not a registry host: ${JSON.stringify(registry.slice(0, 160))}; write host or host:port`,
+      { details: { registry } },
+    );
+  const plain = settings.plainHttp ?? isLoopbackName(url.hostname);
+  return plain ? new URL(`http://${host}`) : url;
+}
+
+/** The URL of a distribution path, such as `/v2/library/alpine/tags/list`. */
+export function endpointUrl(endpoint: RegistryEndpoint, path: string): URL {
+  const url = new URL(endpoint.base);
+  const [pathname, query] = split(path, "?");
+  url.pathname = `${endpoint.base.pathname === "/" ? "" : endpoint.base.pathname}${pathname}`;
+  url.search = query;
+  return url;
+}
+
+function split(text: string, separator: string): [string, string] {
+  const at = text.indexOf(separator);
+  return at < 0 ? [text, ""] : [text.slice(0, at), text.slice(at + separator.length)];
+}

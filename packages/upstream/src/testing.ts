@@ -1,0 +1,10 @@
+/** A scripted registry on a real socket, for tests of whatever pulls. @packageDocumentation */
+export type { Quirk, RecordedRequest } from "./scripted-answer.ts";
+export type { LibraryImage } from "./scripted-library.ts";
+export {
+  createScriptedRegistry,
+  type ScriptedAuth,
+  type ScriptedImage,
+  type ScriptedRegistry,
+  type ScriptedRegistryInit,
+} from "./scripted-registry.ts";

@@ -1,0 +1,252 @@
+import type { LookupFunction } from "node:net";
+import {
+  type Digest,
+  digestAlgorithm,
+  digestOf,
+  isDigest,
+  MANIFEST_ACCEPT,
+  MAX_MANIFEST_BYTES,
+  type RegistryHost,
+  type Repository,
+  type Tag,
+} from "@shoal/oci";
+import {
+  type AbortOptions,
+  type Clock,
+  CodedError,
+  type Logger,
+  type MetricsRegister,
+} from "@shoal/runtime";
+import {
+  innerMediaType,
+  manifestTooLarge,
+  readHead,
+  refuseEncoding,
+  refusePage,
+} from "./answers.ts";
+import { createAuthorizer } from "./authorization.ts";
+import { createBackOff } from "./back-off.ts";
+import { openBlob } from "./blob.ts";
+import { createConnections, type UpstreamTimeouts } from "./connections.ts";
+import { anonymous, type Credentials } from "./credentials.ts";
+import { isTransient } from "./failures.ts";
+import { nextPage } from "./link.ts";
+import { createUpstreamMetrics } from "./metrics.ts";
+import { contentLength, headerOf, mediaTypeOf, readAll, type WireResponse } from "./receiver.ts";
+import { createRegistryRequests, type RegistryRequest } from "./requests.ts";
+import { type RetryPolicy, withRetries } from "./retry.ts";
+import { type RegistryEndpoint, type RegistrySettings, resolveEndpoint } from "./settings.ts";
+import { createTokens, type SendToTokenServer } from "./tokens.ts";
+import type { ManifestOptions, Upstream, UpstreamDocument } from "./types.ts";
+
+export interface UpstreamComponents {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly metrics: MetricsRegister;
+  /** Resolves host names. @default `dns.lookup` */
+  readonly lookup?: LookupFunction | undefined;
+  /** Chance for the jitter of waits, in [0, 1). @default Math.random */
+  readonly random?: (() => number) | undefined;
+}
+
+export interface UpstreamInit {
+  /** Sent with every request: `shoal/1.0`. */
+  readonly userAgent: string;
+  /** By registry host. An entry, even an empty one, makes that host's address trusted. */
+  readonly registries?: Readonly<Record<string, RegistrySettings>> | undefined;
+  /** @default none: every registry is asked as nobody */
+  readonly credentials?: Credentials | undefined;
+  /** Dial private and local addresses for every registry, for sites whose registries are private. @default false */
+  readonly allowPrivate?: boolean | undefined;
+  readonly timeouts?: UpstreamTimeouts | undefined;
+  /** Connections to one host at a time. @default 32 */
+  readonly maxConnections?: number | undefined;
+  /** Tries of requests whose connection breaks or whose answer is a 5xx, and the first wait. @default 3 tries, 200 ms */
+  readonly retry?: RetryPolicy | undefined;
+}
+
+/** What is asked, with a path within the repository. */
+type Question = Omit<RegistryRequest, "endpoint" | "repository">;
+
+const MAX_DOCUMENT_BYTES = 8 * 1024 * 1024;
+/** Registries that know no HEAD answer so; the caller asks with GET. */
+const NO_HEAD = [400, 405];
+
+/**
+ * A client of registries. Makes no connection until it is asked something; disposing closes all.
+ * @throws ERR_REGISTRY_SETTINGS when `registries` names an endpoint that is no URL
+ */
+export function createUpstream(components: UpstreamComponents, init: UpstreamInit): Upstream {
+  const { clock, random = Math.random } = components;
+  const policy = init.retry ?? { tries: 3, baseMs: 200 };
+  const metrics = createUpstreamMetrics(components.metrics);
+  const backOff = createBackOff({ clock });
+  const connections = createConnections(
+    { lookup: components.lookup, received: metrics.received },
+    {
+      userAgent: init.userAgent,
+      timeouts: init.timeouts ?? {},
+      maxConnections: init.maxConnections ?? 32,
+      allowPrivate: init.allowPrivate ?? false,
+    },
+  );
+  const askTokenServer: SendToTokenServer = async (question, request, options) => {
+    const startedMs = clock.now();
+    const response = await connections.send(question.endpoint, request, options);
+    const { status, headers } = response;
+    const limited = status === 429;
+    const outcome = limited ? "rate_limited" : status === 200 ? "ok" : "unauthorized";
+    metrics.answered("token", outcome, (clock.now() - startedMs) / 1000);
+    if (!limited) return response;
+    response.body.discard();
+    throw backOff.begin(question.endpoint.registry, status, headerOf(headers, "retry-after"));
+  };
+  const tokens = createTokens({ clock, send: askTokenServer });
+  const authorizer = createAuthorizer({ tokens, credentials: init.credentials ?? anonymous });
+  const requests = createRegistryRequests({ clock, connections, authorizer, backOff, metrics });
+
+  const endpoints = new Map<string, RegistryEndpoint>();
+  for (const [host, settings] of Object.entries(init.registries ?? {}))
+    endpoints.set(host, resolveEndpoint(host as RegistryHost, settings));
+  const endpointOf = (registry: RegistryHost): RegistryEndpoint =>
+    endpoints.get(registry) ?? resolveEndpoint(registry, undefined);
+
+  function ask(repository: Repository, rest: Question): RegistryRequest {
+    const path = `/v2/${repository.name}/${rest.path}`;
+    return { endpoint: endpointOf(repository.registry), repository, ...rest, path };
+  }
+  async function retrying<Result>(
+    attempt: () => Promise<Result>,
+    options: AbortOptions,
+  ): Promise<Result> {
+    return await withRetries({ clock, random }, policy, isTransient, attempt, options);
+  }
+  async function document(
+    request: RegistryRequest,
+    options: AbortOptions,
+  ): Promise<UpstreamDocument> {
+    return await retrying(async () => {
+      const response = await requests.send(request, options);
+      refuseEncoding(request, response);
+      refusePage(request, response);
+      const bytes = await readAll(
+        response.body,
+        MAX_DOCUMENT_BYTES,
+        () =>
+          new CodedError(
+            "ERR_UPSTREAM_TOO_LONG",
+            `${request.endpoint.registry} sent more than ${MAX_DOCUMENT_BYTES} bytes of ${request.subject}; ask for it in pages with n=`,
+            { details: { registry: request.endpoint.registry } },
+          ),
+      );
+      const next = nextPage(headerOf(response.headers, "link"), request.path);
+      const filtersApplied = headerOf(response.headers, "oci-filters-applied");
+      return {
+        mediaType: mediaTypeOf(response.headers) ?? "application/json",
+        bytes,
+        ...(next === undefined ? {} : { next }),
+        ...(filtersApplied === undefined ? {} : { filtersApplied }),
+      };
+    }, options);
+  }
+
+  return {
+    async headManifest(repository, name, options = {}) {
+      const request = ask(repository, manifestRequest("HEAD", repository, name, options));
+      const response = await retrying(() => requests.send(request, options), options);
+      refusePage(request, response);
+      return readHead(response);
+    },
+    async manifest(repository, name, options = {}) {
+      const request = ask(repository, manifestRequest("GET", repository, name, options));
+      return await retrying(async () => {
+        const response = await requests.send(request, options);
+        refuseEncoding(request, response);
+        refusePage(request, response);
+        const tooLarge = (): CodedError => manifestTooLarge(request);
+        if ((contentLength(response.headers) ?? 0) > MAX_MANIFEST_BYTES) {
+          response.body.close();
+          throw tooLarge();
+        }
+        const bytes = await readAll(response.body, MAX_MANIFEST_BYTES, tooLarge);
+        const digest = digestOf(bytes, isDigest(name) ? digestAlgorithm(name) : "sha256");
+        if (isDigest(name) && digest !== name)
+          throw new CodedError(
+            "ERR_DIGEST_MISMATCH",
+            `${repository.registry} sent other bytes for ${request.subject}; try again, and distrust it if it stays so`,
+            { details: { registry: repository.registry, digest } },
+          );
+        return { digest, mediaType: mediaTypeOf(response.headers) ?? innerMediaType(bytes), bytes };
+      }, options);
+    },
+    async headBlob(repository, digest, options = {}) {
+      const request = ask(repository, {
+        kind: "blob_head",
+        method: "HEAD",
+        path: `blobs/${digest}`,
+        subject: `blob ${digest} of ${repository.name}`,
+        pass: NO_HEAD,
+      });
+      return readHead(await retrying(() => requests.send(request, options), options));
+    },
+    async blob(repository, digest, options = {}) {
+      const request = ask(repository, {
+        kind: "blob",
+        method: "GET",
+        path: `blobs/${digest}`,
+        subject: `blob ${digest} of ${repository.name}`,
+      });
+      const guarded = {
+        async send(sent: RegistryRequest, sendOptions: AbortOptions): Promise<WireResponse> {
+          const response = await requests.send(sent, sendOptions);
+          refuseEncoding(sent, response);
+          return response;
+        },
+      };
+      return await openBlob({ clock, random, requests: guarded }, policy, request, options);
+    },
+    async tags(repository, query, options = {}) {
+      const request = ask(repository, {
+        kind: "tags",
+        method: "GET",
+        path: withQuery("tags/list", query),
+        subject: `tags of ${repository.name}`,
+      });
+      return await document(request, options);
+    },
+    async referrers(repository, digest, query, options = {}) {
+      const request = ask(repository, {
+        kind: "referrers",
+        method: "GET",
+        path: withQuery(`referrers/${digest}`, query),
+        headers: { accept: "application/vnd.oci.image.index.v1+json" },
+        subject: `referrers of ${digest} in ${repository.name}`,
+      });
+      return await document(request, options);
+    },
+    health: () => backOff.health(),
+    [Symbol.asyncDispose]: () => connections[Symbol.asyncDispose](),
+  };
+}
+
+function manifestRequest(
+  method: "GET" | "HEAD",
+  repository: Repository,
+  name: Tag | Digest,
+  options: ManifestOptions,
+): Question {
+  const wanted = (options.accept ?? []).filter((type) => !type.trim().startsWith("*/*"));
+  const accept = wanted.length > 0 ? wanted : MANIFEST_ACCEPT;
+  return {
+    kind: method === "GET" ? "manifest" : "manifest_head",
+    method,
+    path: `manifests/${name}`,
+    headers: { accept: accept.join(", ") },
+    subject: `manifest ${name} of ${repository.name}`,
+    ...(method === "HEAD" ? { pass: NO_HEAD } : {}),
+  };
+}
+
+function withQuery(path: string, query: URLSearchParams): string {
+  return query.size === 0 ? path : `${path}?${query.toString()}`;
+}
