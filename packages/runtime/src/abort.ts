@@ -28,6 +28,6 @@ export async function raceSignal<T>(
 
 /** A signal that aborts with the first of those given, or after `timeoutMs`. */
 export function deadline(timeoutMs: number, signal?: AbortSignal): AbortSignal {
-  const timeout = AbortSignal.timeout(timeoutMs);
+  const timeout = AbortSignal.timeout(Math.ceil(timeoutMs));
   return signal === undefined ? timeout : AbortSignal.any([signal, timeout]);
 }

@@ -115,8 +115,8 @@ export function createCoordinator(
       if (lease.peer !== from) continue;
       const told = held.get(`${epoch}/${lease.id}`);
       if (told === undefined) {
-        // A lease granted in an answer that was lost is granted again in this one, unless it was given up.
-        if (lease.doneBytes > 0 || !message.wants) leases.delete(lease.id);
+        // It has ended, or the answer that granted it was lost: then it is granted anew.
+        leases.delete(lease.id);
         continue;
       }
       // A lessee may give back a tail, never take one.

@@ -14,6 +14,8 @@ const LINGER_MS = 1000;
 /** What has arrived is shared this long after the last reader left. Milliseconds. */
 const SHARE_MS = 60_000;
 const WATCH_MS = 500;
+/** Syncs that one event after another asks for are this far apart. Milliseconds. */
+const SYNC_GAP_MS = 5;
 /** Without an answer from any coordinator for this long, or without a byte, one fetches without a lease. */
 const UNANSWERED_MS = 5000;
 const SILENT_MS = 15_000;
@@ -178,7 +180,8 @@ export function createTransfer(components: TransferComponents): Transfer {
     } finally {
       syncing = false;
     }
-    if (state === "arriving" && committing === undefined) syncSoon(syncAgain ? 0 : nextMs);
+    if (state === "arriving" && committing === undefined)
+      syncSoon(syncAgain ? SYNC_GAP_MS : nextMs);
   }
 
   async function register(leaving: boolean): Promise<Answer | undefined> {
