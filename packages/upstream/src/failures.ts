@@ -10,7 +10,7 @@ export interface FailureContext {
 
 interface SystemError {
   readonly code?: unknown;
-  readonly message?: unknown;
+  readonly name?: unknown;
   readonly errors?: unknown;
 }
 
@@ -77,8 +77,10 @@ export function networkFailure(cause: unknown, context: FailureContext): CodedEr
 
 function systemCode(error: unknown): string {
   if (typeof error !== "object" || error === null) return "unknown";
-  const { code, errors } = error as SystemError;
+  const { code, name, errors } = error as SystemError;
   if (typeof code === "string") return code;
+  // undici leaves the code out of some of them.
+  if (name === "HTTPParserError") return "HPE_UNKNOWN";
   if (Array.isArray(errors) && errors.length > 0) return systemCode(errors[0]);
   return "unknown";
 }
