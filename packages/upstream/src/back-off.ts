@@ -1,5 +1,5 @@
 import type { RegistryHost } from "@shoal/oci";
-import { type Clock, CodedError } from "@shoal/runtime";
+import { type Clock, CodedError, type Logger } from "@shoal/runtime";
 import type { RegistryHealth } from "./types.ts";
 
 /** A 429 without `Retry-After` is waited out this long. */
@@ -18,8 +18,11 @@ export interface BackOff {
   health(): readonly RegistryHealth[];
 }
 
-export function createBackOff(components: { readonly clock: Clock }): BackOff {
-  const { clock } = components;
+export function createBackOff(components: {
+  readonly clock: Clock;
+  readonly logger: Logger;
+}): BackOff {
+  const { clock, logger } = components;
   const known = new Map<RegistryHost, { untilMs: number; lastErrorCode?: string }>();
 
   function stateOf(registry: RegistryHost): { untilMs: number; lastErrorCode?: string } {
@@ -44,6 +47,7 @@ export function createBackOff(components: { readonly clock: Clock }): BackOff {
     begin(registry, status, retryAfter) {
       const askedMs = parseRetryAfter(retryAfter, clock.wallNow()) ?? DEFAULT_BACK_OFF_MS;
       const delayMs = Math.min(askedMs, MAX_BACK_OFF_MS);
+      logger.warn({ registry, status, delayMs }, "a registry has asked for a pause");
       const state = stateOf(registry);
       state.untilMs = Math.max(state.untilMs, clock.now() + delayMs);
       state.lastErrorCode = "ERR_UPSTREAM_RATE_LIMITED";

@@ -37,7 +37,7 @@ export interface WireRequest {
 
 /** Sends single requests on behalf of a registry, over connections that it keeps. */
 export interface Connections extends AsyncDisposable {
-  /** The signal stops the body, too. @throws the network codes of `Upstream` */
+  /** The signal stops the body, too. @throws the network codes of `Upstream`, and ERR_UPSTREAM_CLOSED */
   send(
     endpoint: RegistryEndpoint,
     request: WireRequest,
@@ -57,6 +57,7 @@ export function createConnections(
 ): Connections {
   const lookup: LookupFunction = components.lookup ?? dnsLookup;
   const pools = new Map<string, Promise<Pool>>();
+  let closed: CodedError | undefined;
   let publicContext: SecureContext | undefined;
 
   function isTrusted(endpoint: RegistryEndpoint, url: URL): boolean {
@@ -146,6 +147,7 @@ export function createConnections(
   return {
     async send(endpoint, request, options = {}) {
       options.signal?.throwIfAborted();
+      if (closed !== undefined) throw closed;
       const { url } = request;
       const context = {
         registry: endpoint.registry,
@@ -176,11 +178,16 @@ export function createConnections(
       return await receiver.response;
     },
     async [Symbol.asyncDispose]() {
+      const gone = new CodedError(
+        "ERR_UPSTREAM_CLOSED",
+        "the registry client is closed; whoever closed it must make another one",
+      );
+      closed = gone;
       const open = await Promise.allSettled(pools.values());
       pools.clear();
       await Promise.all(
         open.map(async (pool) => {
-          if (pool.status === "fulfilled") await pool.value.destroy();
+          if (pool.status === "fulfilled") await pool.value.destroy(gone);
         }),
       );
     },

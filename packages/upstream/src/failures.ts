@@ -50,6 +50,11 @@ export function networkFailure(cause: unknown, context: FailureContext): CodedEr
       "ERR_UPSTREAM_UNREACHABLE",
       `${host} refuses connections; is the registry running, and is the port right?`,
     );
+  if (code === "ENETUNREACH" || code === "EHOSTUNREACH")
+    return make(
+      "ERR_UPSTREAM_UNREACHABLE",
+      `no route leads to ${host}; is this machine's network up, and a proxy needed?`,
+    );
   if (TIMEOUT_CODES.has(code))
     return make(
       "ERR_UPSTREAM_TIMEOUT",
@@ -132,7 +137,7 @@ export function statusFailure(
 }
 
 /** Whether asking again soon may help: a broken connection or a server's own failure. */
-export function isTransient(error: unknown): boolean {
+export function isTransient(error: unknown): error is CodedError {
   if (!(error instanceof CodedError)) return false;
   if (error.code === "ERR_UPSTREAM_UNREACHABLE") return true;
   const status = error.details["status"];

@@ -91,13 +91,12 @@ export function createRegistryRequests(components: {
       if (!crossed && !renewed && (status === 401 || expired)) {
         renewed = true;
         const challenge = headerOf(headers, "www-authenticate");
-        const next = await authorizer.renew(
-          endpoint,
-          repository,
-          authorization,
-          expired ? undefined : challenge,
-          options,
-        );
+        const next = await authorizer
+          .renew(endpoint, repository, authorization, expired ? undefined : challenge, options)
+          .catch((error: unknown) => {
+            response.body.discard();
+            throw error;
+          });
         if (next !== undefined) {
           response.body.discard();
           authorization = next;

@@ -64,7 +64,8 @@ export function createTokens(components: {
       MAX_LIFETIME_S,
     );
     const token = answer.token || answer.access_token;
-    if (!token) throw refusal(question, "answered without a token");
+    if (!token || !/^[\x21-\x7e]+$/.test(token))
+      throw refusal(question, "answered without a usable token");
     // A token that ends on its way is a wasted request.
     const marginMs = Math.min(10_000, lifetimeS * 100);
     cache.delete(key);

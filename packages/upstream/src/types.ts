@@ -26,7 +26,8 @@ export interface UpstreamBlob {
   /**
    * The bytes from `start` on. It ends at the range's end or the blob's; a body that breaks off is resumed
    * inside, and when that fails the iteration throws ERR_UPSTREAM_TRUNCATED or ERR_UPSTREAM_UNREACHABLE.
-   * Leaving the iteration early closes the connection.
+   * To be iterated once; leaving the iteration early closes the connection. A body that nobody iterates
+   * holds its connection until the signal aborts.
    */
   readonly body: AsyncIterable<Uint8Array>;
 }
@@ -74,6 +75,7 @@ export interface RegistryHealth {
  * ERR_UPSTREAM_STATUS, ERR_UPSTREAM_NOT_A_REGISTRY, ERR_UPSTREAM_TOO_LONG, ERR_UPSTREAM_TRUNCATED,
  * ERR_UPSTREAM_FORBIDDEN_ADDRESS, ERR_UPSTREAM_REDIRECT, ERR_UPSTREAM_REALM (a login is to be sent to a
  * foreign host), ERR_UPSTREAM_ENCODING (a compressed answer), ERR_REGISTRY_SETTINGS,
+ * ERR_UPSTREAM_CLOSED (after the disposal),
  * ERR_MANIFEST_TOO_LARGE, ERR_DIGEST_MISMATCH; or the signal's reason.
  */
 export interface Upstream extends AsyncDisposable {

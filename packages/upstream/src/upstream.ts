@@ -6,6 +6,7 @@ import {
   isDigest,
   MANIFEST_ACCEPT,
   MAX_MANIFEST_BYTES,
+  parseRegistryHost,
   type RegistryHost,
   type Repository,
   type Tag,
@@ -31,7 +32,7 @@ import { createConnections, type UpstreamTimeouts } from "./connections.ts";
 import { anonymous, type Credentials } from "./credentials.ts";
 import { isTransient } from "./failures.ts";
 import { nextPage } from "./link.ts";
-import { createUpstreamMetrics } from "./metrics.ts";
+import { createUpstreamMetrics, type RequestOutcome } from "./metrics.ts";
 import { contentLength, headerOf, mediaTypeOf, readAll, type WireResponse } from "./receiver.ts";
 import { createRegistryRequests, type RegistryRequest } from "./requests.ts";
 import { type RetryPolicy, withRetries } from "./retry.ts";
@@ -75,12 +76,13 @@ const NO_HEAD = [400, 405];
 /**
  * A client of registries. Makes no connection until it is asked something; disposing closes all.
  * @throws ERR_REGISTRY_SETTINGS when `registries` names an endpoint that is no URL
+ * @throws ERR_REGISTRY_INVALID when one of its keys is no registry's host
  */
 export function createUpstream(components: UpstreamComponents, init: UpstreamInit): Upstream {
-  const { clock, random = Math.random } = components;
+  const { clock, logger, random = Math.random } = components;
   const policy = init.retry ?? { tries: 3, baseMs: 200 };
   const metrics = createUpstreamMetrics(components.metrics);
-  const backOff = createBackOff({ clock });
+  const backOff = createBackOff({ clock, logger });
   const connections = createConnections(
     { lookup: components.lookup, received: metrics.received },
     {
@@ -92,22 +94,31 @@ export function createUpstream(components: UpstreamComponents, init: UpstreamIni
   );
   const askTokenServer: SendToTokenServer = async (question, request, options) => {
     const startedMs = clock.now();
-    const response = await connections.send(question.endpoint, request, options);
-    const { status, headers } = response;
-    const limited = status === 429;
-    const outcome = limited ? "rate_limited" : status === 200 ? "ok" : "unauthorized";
-    metrics.answered("token", outcome, (clock.now() - startedMs) / 1000);
-    if (!limited) return response;
-    response.body.discard();
-    throw backOff.begin(question.endpoint.registry, status, headerOf(headers, "retry-after"));
+    let outcome: RequestOutcome = "failed";
+    try {
+      const response = await connections.send(question.endpoint, request, options);
+      const { status, headers } = response;
+      if (status === 200) outcome = "ok";
+      else if (status === 429) outcome = "rate_limited";
+      else if (status < 500) outcome = "unauthorized";
+      if (status !== 429) return response;
+      response.body.discard();
+      throw backOff.begin(question.endpoint.registry, status, headerOf(headers, "retry-after"));
+    } finally {
+      metrics.answered("token", outcome, (clock.now() - startedMs) / 1000);
+    }
   };
   const tokens = createTokens({ clock, send: askTokenServer });
   const authorizer = createAuthorizer({ tokens, credentials: init.credentials ?? anonymous });
   const requests = createRegistryRequests({ clock, connections, authorizer, backOff, metrics });
 
   const endpoints = new Map<string, RegistryEndpoint>();
-  for (const [host, settings] of Object.entries(init.registries ?? {}))
-    endpoints.set(host, resolveEndpoint(host as RegistryHost, settings));
+  for (const [host, settings] of Object.entries(init.registries ?? {})) {
+    const registry = parseRegistryHost(host);
+    endpoints.set(registry, resolveEndpoint(registry, settings));
+    if (settings.insecureSkipVerify === true)
+      logger.warn({ registry }, "the certificate of a registry is not checked, as configured");
+  }
   const endpointOf = (registry: RegistryHost): RegistryEndpoint =>
     endpoints.get(registry) ?? resolveEndpoint(registry, undefined);
 
@@ -115,11 +126,16 @@ export function createUpstream(components: UpstreamComponents, init: UpstreamIni
     const path = `/v2/${repository.name}/${rest.path}`;
     return { endpoint: endpointOf(repository.registry), repository, ...rest, path };
   }
+  function retryable(error: unknown): boolean {
+    if (!isTransient(error)) return false;
+    logger.debug({ code: error.code, ...error.details }, "a registry's answer is asked for again");
+    return true;
+  }
   async function retrying<Result>(
     attempt: () => Promise<Result>,
     options: AbortOptions,
   ): Promise<Result> {
-    return await withRetries({ clock, random }, policy, isTransient, attempt, options);
+    return await withRetries({ clock, random }, policy, retryable, attempt, options);
   }
   async function document(
     request: RegistryRequest,

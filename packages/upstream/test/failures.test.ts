@@ -215,6 +215,21 @@ test("health tells of the last failure, not of a missing image", async () => {
   ]);
 });
 
+test("a closed client ends what is under way, and stays closed", async () => {
+  await using registry = await createScriptedRegistry();
+  const repository = registry.repository("team/app");
+  const upstream = upstreamFor([registry]);
+  registry.script(() => ({ delayMs: 5000 }));
+  const waiting = upstream.manifest(repository, TAG);
+  await expect.poll(() => registry.requests.length).toBe(1);
+  const [ended] = await Promise.allSettled([waiting, upstream[Symbol.asyncDispose]()]);
+  expect(ended).toMatchObject({ status: "rejected", reason: { code: "ERR_UPSTREAM_CLOSED" } });
+  await expect(upstream.manifest(repository, TAG)).rejects.toMatchObject({
+    code: "ERR_UPSTREAM_CLOSED",
+  });
+  expect(registry.requests.length).toBe(1);
+});
+
 test("an aborted request ends with its signal's reason, before and during", async () => {
   await using registry = await createScriptedRegistry();
   const repository = registry.repository("team/app");
