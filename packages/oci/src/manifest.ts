@@ -1,4 +1,4 @@
-import { CodedError } from "@shoal/runtime";
+import { CodedError, hasCode } from "@shoal/runtime";
 import { isDigest } from "./digest.ts";
 import { MAX_MANIFEST_BYTES, MEDIA_TYPES } from "./media-types.ts";
 import { platformOf } from "./platform.ts";
@@ -6,17 +6,17 @@ import type { Descriptor, ParsedManifest } from "./types.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 
-const KINDS: Readonly<Record<string, "manifest" | "index">> = {
-  [MEDIA_TYPES.ociManifest]: "manifest",
-  [MEDIA_TYPES.dockerManifest]: "manifest",
-  [MEDIA_TYPES.ociIndex]: "index",
-  [MEDIA_TYPES.dockerList]: "index",
-};
+const KINDS: ReadonlyMap<string, "manifest" | "index"> = new Map([
+  [MEDIA_TYPES.ociManifest, "manifest"],
+  [MEDIA_TYPES.dockerManifest, "manifest"],
+  [MEDIA_TYPES.ociIndex, "index"],
+  [MEDIA_TYPES.dockerList, "index"],
+]);
 
 /**
  * Reads what a manifest names. Media types that are not known (schema 1, artifacts to come) are `opaque`.
  * OCI image spec, manifest.md and image-index.md.
- * @param contentType of the response; the body's own `mediaType` goes before it
+ * @param contentType of the response; the body's own `mediaType` goes before it where it is a known one
  * @throws ERR_MANIFEST_INVALID, ERR_MANIFEST_TOO_LARGE
  */
 export function parseManifest(bytes: Uint8Array, contentType: string): ParsedManifest {
@@ -26,22 +26,41 @@ export function parseManifest(bytes: Uint8Array, contentType: string): ParsedMan
       `the manifest has ${bytes.length} bytes, over the limit of 4 MiB; build the image with fewer annotations or layers`,
     );
   const told = contentType.split(";")[0]!.trim().toLowerCase();
-  const body = parseObject(bytes, KINDS[told] !== undefined);
-  const inside = body?.["mediaType"];
-  const mediaType = typeof inside === "string" && inside !== "" ? inside : told;
-  const kind = KINDS[mediaType];
+  const body = parseObject(bytes, KINDS.has(told));
+  const mediaType = mediaTypeOf(body?.["mediaType"], told);
+  const kind = KINDS.get(mediaType);
+  if (body !== undefined) refuseAmbiguous(body, kind);
   if (kind === undefined || body === undefined)
     return { kind: "opaque", mediaType, blobs: [], manifests: [] };
-  // One body that two clients read as two images. CVE-2021-41190.
-  if ("manifests" in body && ("layers" in body || "config" in body))
+  try {
+    return { kind, mediaType, ...namedBy(body, kind) };
+  } catch (cause) {
+    if (hasCode(cause, "ERR_DESCRIPTOR_INVALID"))
+      throw new CodedError("ERR_MANIFEST_INVALID", cause.message, { cause });
+    throw cause;
+  }
+}
+
+function mediaTypeOf(inside: unknown, told: string): string {
+  if (typeof inside !== "string" || inside === "") return told;
+  return KINDS.has(inside) || !KINDS.has(told) ? inside : told;
+}
+
+/** One body that two clients read as two images, CVE-2021-41190. Go's clients read keys of any case. */
+function refuseAmbiguous(body: Json, kind: "manifest" | "index" | undefined): void {
+  const keys = new Set(Object.keys(body).map((key) => key.toLowerCase()));
+  if (keys.has("manifests") && (keys.has("layers") || (kind !== undefined && keys.has("config"))))
     throw invalid("is a manifest and an index at once");
-  const subject =
-    body["subject"] === undefined ? {} : { subject: parseDescriptor(body["subject"]) };
-  if (kind === "index")
-    return { kind, mediaType, blobs: [], manifests: descriptors(body, "manifests"), ...subject };
+}
+
+function namedBy(
+  body: Json,
+  kind: "manifest" | "index",
+): Pick<ParsedManifest, "blobs" | "manifests" | "subject"> {
+  const about = body["subject"] ?? undefined;
+  const subject = about === undefined ? {} : { subject: parseDescriptor(about) };
+  if (kind === "index") return { blobs: [], manifests: descriptors(body, "manifests"), ...subject };
   return {
-    kind,
-    mediaType,
     blobs: [parseDescriptor(body["config"]), ...descriptors(body, "layers")],
     manifests: [],
     ...subject,
@@ -62,8 +81,10 @@ function parseObject(bytes: Uint8Array, required: boolean): Json | undefined {
 
 function descriptors(body: Json, field: string): Descriptor[] {
   const list = body[field];
+  // Go writes an empty list as null.
+  if (list === null) return [];
   if (!Array.isArray(list)) throw invalid(`has no list of ${field}`);
-  return list.map(parseDescriptor);
+  return list.map((value) => parseDescriptor(value));
 }
 
 /** Reads a descriptor. OCI image spec, descriptor.md. @throws ERR_DESCRIPTOR_INVALID */

@@ -1,3 +1,4 @@
+import { isIPv6 } from "node:net";
 import { CodedError } from "@shoal/runtime";
 import type { RegistryHost, Repository, RepositoryName, Tag } from "./types.ts";
 
@@ -21,6 +22,8 @@ function shown(text: string): string {
 /** Whether `text` is a registry's host: a lower-case name or an address, with or without a port. */
 export function isRegistryHost(text: string): text is RegistryHost {
   if (text.length > MAX_HOST_LENGTH || !HOST.test(text)) return false;
+  const address = /^\[(.*)\]/.exec(text)?.[1];
+  if (address !== undefined && !isIPv6(address)) return false;
   const port = /:([0-9]+)$/.exec(text.replace(/^\[.*\]/, ""))?.[1];
   return port === undefined || (Number(port) >= 1 && Number(port) <= 65_535);
 }

@@ -1,18 +1,22 @@
+import { endianness } from "node:os";
 import { CodedError } from "@shoal/runtime";
 import type { Descriptor, Platform } from "./types.ts";
 
-const ARCHITECTURES: Readonly<Record<string, readonly [string, string?]>> = {
-  x86_64: ["amd64"],
-  "x86-64": ["amd64"],
-  x64: ["amd64"],
-  aarch64: ["arm64"],
-  armhf: ["arm", "v7"],
-  armel: ["arm", "v6"],
-  i386: ["386"],
-  ia32: ["386"],
-  x86: ["386"],
-  ppc64el: ["ppc64le"],
-};
+const ARCHITECTURES: ReadonlyMap<string, readonly [string, string?]> = new Map(
+  Object.entries({
+    x86_64: ["amd64"],
+    "x86-64": ["amd64"],
+    x64: ["amd64"],
+    aarch64: ["arm64"],
+    armhf: ["arm", "v7"],
+    armel: ["arm", "v6"],
+    i386: ["386"],
+    ia32: ["386"],
+    x86: ["386"],
+    ppc64el: ["ppc64le"],
+    mipsel: ["mipsle"],
+  } satisfies Record<string, [string, string?]>),
+);
 
 /** Parses `os/architecture[/variant]`, with the names that people use for architectures. @throws ERR_PLATFORM_INVALID */
 export function parsePlatform(text: string): Platform {
@@ -33,12 +37,16 @@ export function formatPlatform({ os, architecture, variant }: Platform): string 
 /** The platform of images for this machine. */
 export function hostPlatform(): Platform {
   const os = process.platform === "win32" ? "windows" : "linux";
-  return normalise({ os, architecture: process.arch === "arm" ? "armhf" : process.arch });
+  // Node names both byte orders ppc64.
+  const littlePower = process.arch === "ppc64" && endianness() === "LE";
+  const architecture = process.arch === "arm" ? "armhf" : process.arch;
+  return normalise({ os, architecture: littlePower ? "ppc64le" : architecture });
 }
 
 /**
- * The manifest of an index that fits the platform best: the exact variant, else the next lower one.
- * Attestations, which say `unknown/unknown`, are never chosen. As containerd's platforms package does.
+ * The manifest of an index that fits the platform best: the exact variant, else the next lower one, else
+ * the 32-bit architecture that the machine runs as well. Attestations, which say `unknown/unknown`, are
+ * never chosen. As containerd's platforms package does.
  */
 export function selectPlatform(
   manifests: readonly Descriptor[],
@@ -46,31 +54,56 @@ export function selectPlatform(
 ): Descriptor | undefined {
   const wanted = normalise(platform);
   let best: Descriptor | undefined;
-  let bestVariant = -1;
+  let bestRank = -1;
   for (const descriptor of manifests) {
-    if (descriptor.platform === undefined) continue;
-    const offered = normalise(descriptor.platform);
-    if (offered.os !== wanted.os || offered.architecture !== wanted.architecture) continue;
-    const variant = variantNumber(offered);
-    if (variant > variantNumber(wanted) || variant <= bestVariant) continue;
+    const rank =
+      descriptor.platform === undefined ? -1 : fit(normalise(descriptor.platform), wanted);
+    if (rank <= bestRank) continue;
     best = descriptor;
-    bestVariant = variant;
+    bestRank = rank;
   }
   return best;
 }
 
+/** The higher the better; -1 does not fit. */
+function fit(offered: Platform, wanted: Platform): number {
+  if (offered.os !== wanted.os || offered.os === "unknown") return -1;
+  const variant = variantNumber(offered);
+  if (offered.architecture === wanted.architecture)
+    return variant > variantNumber(wanted) ? -1 : 1000 + variant;
+  if (offered.architecture !== NARROWER.get(wanted.architecture)) return -1;
+  return offered.architecture === "arm" && variant > 8 ? -1 : variant;
+}
+
+const NARROWER: ReadonlyMap<string, string> = new Map([
+  ["amd64", "386"],
+  ["arm64", "arm"],
+]);
+
 function variantNumber({ architecture, variant }: Platform): number {
   const fallback = architecture === "arm" ? "v7" : architecture === "arm64" ? "v8" : "v1";
-  return Number(/^v([0-9]{1,3})/.exec(variant ?? fallback)?.[1] ?? 0);
+  return Number(/^v([0-9]{1,2})/.exec(variant ?? fallback)?.[1] ?? 0);
 }
 
 function normalise(platform: Platform): Platform {
-  const [architecture, variant] = ARCHITECTURES[platform.architecture] ?? [platform.architecture];
-  const given = platform.variant ?? variant;
-  const implied = architecture === "arm64" && given === "v8";
-  const { variant: _dropped, ...rest } = platform;
-  return { ...rest, architecture, ...(given === undefined || implied ? {} : { variant: given }) };
+  const named = platform.architecture.toLowerCase();
+  const [architecture, implied] = ARCHITECTURES.get(named) ?? [named];
+  const { variant: given, ...rest } = platform;
+  const variant = given?.replace(/^(?=[0-9])/, "v") ?? implied;
+  const base = variant === BASE_VARIANT.get(architecture);
+  return {
+    ...rest,
+    os: platform.os.toLowerCase(),
+    architecture,
+    ...(variant === undefined || base ? {} : { variant }),
+  };
 }
+
+/** The variants that go without saying. */
+const BASE_VARIANT: ReadonlyMap<string, string> = new Map([
+  ["amd64", "v1"],
+  ["arm64", "v8"],
+]);
 
 /** A descriptor's platform as it stands in the index; fields of the wrong type are left out. */
 export function platformOf(value: Readonly<Record<string, unknown>>): Platform {

@@ -20,13 +20,16 @@ export function parseRange(
   if (parts.length > MAX_RANGES) return undefined;
   const ranges: RequestedRange[] = [];
   for (const part of parts) {
-    const spec = /^\s*([0-9]{0,15})-([0-9]{0,15})\s*$/.exec(part);
+    const spec = /^\s*([0-9]{0,30})-([0-9]{0,30})\s*$/.exec(part);
     if (spec === null || (spec[1] === "" && spec[2] === "")) return undefined;
     const range =
       spec[1] === "" ? suffix(Number(spec[2]), sizeBytes) : fromTo(spec[1]!, spec[2]!, sizeBytes);
     if (range !== undefined) ranges.push(range);
   }
-  return ranges.length === 0 ? "unsatisfiable" : ranges;
+  if (ranges.length === 0) return "unsatisfiable";
+  // Ranges that overlap to more than the whole are an attack, or not worth it: section 14.2.
+  const total = ranges.reduce((sum, { start, end }) => sum + end - start, 0);
+  return total > sizeBytes ? undefined : ranges;
 }
 
 function suffix(length: number, sizeBytes: number): RequestedRange | undefined {

@@ -1,4 +1,4 @@
-import { CodedError } from "@shoal/runtime";
+import { CodedError, hasCode } from "@shoal/runtime";
 import { parseDigest } from "./digest.ts";
 import {
   DOCKER_HUB,
@@ -15,12 +15,21 @@ const MAX_REFERENCE_LENGTH = 1024;
 /**
  * Parses an image reference as Docker writes it: `[registry/]name[:tag][@digest]`. Without a registry it is
  * Docker Hub's, without tag and digest its tag is `latest`. github.com/distribution/reference.
- * @throws ERR_REFERENCE_INVALID, ERR_REGISTRY_INVALID, ERR_REPOSITORY_INVALID, ERR_TAG_INVALID, ERR_DIGEST_INVALID
+ * @throws ERR_REFERENCE_INVALID; its `cause` has the code of the part that is wrong
  */
 export function parseReference(text: string): Reference {
   if (text.length === 0 || text.length > MAX_REFERENCE_LENGTH || /\s/.test(text))
     throw invalid(text, "write [registry/]name[:tag][@digest], for example alpine:3.20");
   if (text.includes("://")) throw invalid(text, "leave the scheme out");
+  try {
+    return parseParts(text);
+  } catch (cause) {
+    if (!hasCode(cause) || hasCode(cause, "ERR_REFERENCE_INVALID")) throw cause;
+    throw invalid(text, cause.message, cause);
+  }
+}
+
+function parseParts(text: string): Reference {
   const at = text.indexOf("@");
   const named = at === -1 ? text : text.slice(0, at);
   const digest = at === -1 ? undefined : parseDigest(text.slice(at + 1));
@@ -47,8 +56,7 @@ function splitRegistry(path: string): {
 } {
   const slash = path.indexOf("/");
   const first = path.slice(0, Math.max(0, slash));
-  const isHost =
-    first === "localhost" || /[.:]/.test(first) || (first !== "" && first !== first.toLowerCase());
+  const isHost = first === "localhost" || /[.:]/.test(first);
   if (!isHost) return { registry: DOCKER_HUB, rest: path };
   return { registry: parseRegistryHost(first), rest: path.slice(slash + 1) };
 }
@@ -72,9 +80,10 @@ export function formatReference({ repository, tag, digest }: Reference): string 
   return `${formatRepository(repository)}${tagPart}${digestPart}`;
 }
 
-function invalid(text: string, hint: string): CodedError<"ERR_REFERENCE_INVALID"> {
+function invalid(text: string, hint: string, cause?: unknown): CodedError<"ERR_REFERENCE_INVALID"> {
   return new CodedError(
     "ERR_REFERENCE_INVALID",
     `not an image reference: ${JSON.stringify(text.slice(0, 160))}; ${hint}`,
+    { cause },
   );
 }

@@ -80,6 +80,8 @@ describe("parseRange", () => {
     ["lines=1-2", undefined],
     ["bytes=a-b", undefined],
     ["bytes=-", undefined],
+    ["bytes=0-99999999999999999999", [{ start: 0, end: 2048 }]],
+    ["bytes=0-,0-", undefined],
   ])("%s of 2048 bytes", (header, expected) => {
     expect(parseRange(header, 2048)).toEqual(expected);
   });

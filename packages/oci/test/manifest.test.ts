@@ -32,15 +32,40 @@ describe("parseManifest", () => {
   });
 
   it.each([
-    [{ config: blob, layers: [{ ...blob, size: -1 }] }, "ERR_DESCRIPTOR_INVALID"],
-    [{ config: blob, layers: [{ ...blob, size: 1.5 }] }, "ERR_DESCRIPTOR_INVALID"],
-    [{ config: blob, layers: [{ ...blob, digest: "md5:1" }] }, "ERR_DESCRIPTOR_INVALID"],
-    [{ config: null, layers: [] }, "ERR_DESCRIPTOR_INVALID"],
+    [{ config: blob, layers: [{ ...blob, size: -1 }] }, "ERR_MANIFEST_INVALID"],
+    [{ config: blob, layers: [{ ...blob, size: 1.5 }] }, "ERR_MANIFEST_INVALID"],
+    [{ config: blob, layers: [{ ...blob, digest: "md5:1" }] }, "ERR_MANIFEST_INVALID"],
+    [{ config: null, layers: [] }, "ERR_MANIFEST_INVALID"],
     [{ config: blob, layers: {} }, "ERR_MANIFEST_INVALID"],
     [[], "ERR_MANIFEST_INVALID"],
   ])("refuses %j", (value, code) => {
     expect(() => parseManifest(bytes(value), MEDIA_TYPES.ociManifest)).toThrow(
       expect.objectContaining({ code }),
+    );
+  });
+
+  it("refuses a body that is both to a reader that ignores case, known or not", () => {
+    const folded = bytes({ config: blob, layers: [], Manifests: [] });
+    expect(() => parseManifest(folded, MEDIA_TYPES.ociManifest)).toThrow(/at once/);
+    expect(() => parseManifest(folded, "x/y")).toThrow(/at once/);
+  });
+
+  it("takes the body's word before the Content-Type, unless it says nothing known", () => {
+    const index = bytes({ mediaType: MEDIA_TYPES.ociIndex, manifests: null });
+    expect(parseManifest(index, MEDIA_TYPES.ociManifest)).toMatchObject({ kind: "index" });
+    const odd = bytes({ mediaType: "x/y", config: blob, layers: null, subject: null });
+    expect(parseManifest(odd, MEDIA_TYPES.ociManifest)).toMatchObject({ kind: "manifest" });
+  });
+
+  it.each(["constructor", "__proto__", "toString"])("has no kind for %s", (type) => {
+    expect(parseManifest(bytes({}), type).kind).toBe("opaque");
+  });
+
+  it("takes deep nesting and refuses what is too large", () => {
+    const deep = "[".repeat(1_000_000);
+    expect(parseManifest(Buffer.from(deep), "x/y").kind).toBe("opaque");
+    expect(() => parseManifest(new Uint8Array(4 * 1024 * 1024 + 1), "x/y")).toThrow(
+      expect.objectContaining({ code: "ERR_MANIFEST_TOO_LARGE" }),
     );
   });
 
@@ -79,6 +104,9 @@ describe("platforms", () => {
     ["linux/aarch64", "linux/arm64"],
     ["linux/arm64/v8", "linux/arm64"],
     ["linux/armhf", "linux/arm/v7"],
+    ["linux/arm/7", "linux/arm/v7"],
+    ["linux/amd64/v1", "linux/amd64"],
+    ["linux/constructor", "linux/constructor"],
   ])("reads %s as %s", (text, expected) => {
     expect(formatPlatform(parsePlatform(text))).toBe(expected);
   });
@@ -106,5 +134,20 @@ describe("platforms", () => {
     expect(chosen("linux/arm64/v8")).toBe("linux/arm64");
     expect(chosen("linux/amd64")).toBe("linux/amd64");
     expect(chosen("linux/s390x")).toBeUndefined();
+    expect(chosen("unknown/unknown")).toBeUndefined();
+    expect(chosen("linux/arm/v5")).toBeUndefined();
+    const narrow = [offered("linux/386"), offered("linux/arm/v6")];
+    expect(selectPlatform(narrow, parsePlatform("linux/amd64"))).toBe(narrow[0]);
+    expect(selectPlatform(narrow, parsePlatform("linux/arm64"))).toBe(narrow[1]);
+  });
+
+  it("formats to what it parses again", () => {
+    const part = fc.stringMatching(/^[a-zA-Z0-9._-]{1,12}$/);
+    fc.assert(
+      fc.property(fc.array(part, { minLength: 2, maxLength: 3 }), (parts) => {
+        const platform = parsePlatform(parts.join("/"));
+        expect(parsePlatform(formatPlatform(platform))).toEqual(platform);
+      }),
+    );
   });
 });

@@ -34,8 +34,19 @@ describe("parseReference", () => {
     [`alpine:${"a".repeat(129)}`, "ERR_TAG_INVALID"],
     ["alpine@sha256:abc", "ERR_DIGEST_INVALID"],
     ["ghcr.io:99999/a", "ERR_REGISTRY_INVALID"],
-  ])("refuses %j with %s", (text, code) => {
-    expect(() => parseReference(text)).toThrow(expect.objectContaining({ code }));
+    ["Grafana/loki", "ERR_REPOSITORY_INVALID"],
+    ["[::::]:5000/a", "ERR_REGISTRY_INVALID"],
+    ["a:".repeat(500_000), "ERR_REFERENCE_INVALID"],
+  ])("refuses %.40j for %s", (text, code) => {
+    const partly = code === "ERR_REFERENCE_INVALID" ? {} : { cause: { code } };
+    expect(() => parseReference(text)).toThrow(
+      expect.objectContaining({ code: "ERR_REFERENCE_INVALID" }),
+    );
+    try {
+      parseReference(text);
+    } catch (error) {
+      expect(error).toMatchObject(partly);
+    }
   });
 
   it("throws nothing but coded errors, and formats to what it parses again", () => {
