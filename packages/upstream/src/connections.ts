@@ -28,7 +28,7 @@ export interface ConnectionsInit {
   readonly allowPrivate: boolean;
 }
 
-export interface WireRequest {
+interface WireRequest {
   readonly method: "GET" | "HEAD" | "POST";
   readonly url: URL;
   readonly headers?: Readonly<Record<string, string>>;

@@ -86,7 +86,7 @@ export function createAuthFileCredentials(
 }
 
 /** The most specific entry: a whole repository before its parents, those before the host. Pure. */
-export function selectEntry(
+function selectEntry(
   entries: readonly AuthEntry[],
   repository: Repository,
 ): Credential | undefined {

@@ -56,14 +56,14 @@ export function createReceiver(
     failure = { error };
     settle();
     headersIn.reject(error);
-    queue.length = 0;
-    queuedBytes = 0;
     waiting?.reject(error);
     waiting = undefined;
   }
   function stop(reason: unknown): void {
     if (ended) return;
     fail(reason);
+    queue.length = 0;
+    queuedBytes = 0;
     controller?.abort(reason instanceof Error ? reason : new Error("stopped"));
   }
   function leave(): void {
@@ -83,9 +83,10 @@ export function createReceiver(
   const body: WireBody = {
     [Symbol.asyncIterator]: () => ({
       async next() {
-        if (failure !== undefined) throw failure.error;
+        // What came before a break is good, and need not be fetched again.
         const ready = take();
         if (ready !== undefined) return ready;
+        if (failure !== undefined) throw failure.error;
         waiting = Promise.withResolvers();
         return await waiting.promise;
       },

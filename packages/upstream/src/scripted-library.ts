@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { type Digest, digestOf, MEDIA_TYPES } from "@shoal/oci";
 
 /** Bytes with what a registry says of them. */
-export interface LibraryContent {
+interface LibraryContent {
   readonly bytes: Uint8Array;
   readonly mediaType: string;
   readonly digest: Digest;

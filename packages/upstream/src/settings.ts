@@ -35,7 +35,7 @@ export function isDockerHub(host: string): boolean {
 }
 
 /** Whether Docker speaks plain HTTP to this URL's host without being told to. */
-export function isLoopbackName(hostname: string): boolean {
+function isLoopbackName(hostname: string): boolean {
   return hostname === "localhost" || hostname === "[::1]" || /^127(\.\d+){3}$/.test(hostname);
 }
 

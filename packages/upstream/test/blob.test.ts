@@ -9,7 +9,7 @@ async function setUp() {
   const registry = await createScriptedRegistry();
   const bytes = randomBytes(SIZE);
   const digest = registry.addBlob(bytes);
-  const upstream = upstreamFor([registry], { timeouts: { idleMs: 150, headersMs: 900 } });
+  const upstream = upstreamFor([registry], { timeouts: { idleMs: 300, headersMs: 900 } });
   const blobs = () => registry.requests.filter(({ path }) => path.includes("/blobs/"));
   return {
     registry,
@@ -53,6 +53,15 @@ describe("a blob", () => {
     expect(blob).toMatchObject({ start, sizeBytes: SIZE });
     expect((await collect(blob.body)).equals(t.bytes.subarray(start, end))).toBe(true);
     expect(t.blobs()[0]!.status).toBe(206);
+  });
+
+  test("that broke off while its reader paused loses nothing that had come", async () => {
+    await using t = await setUp();
+    t.registry.script(() => ({ truncateAfter: 200_000 }));
+    const blob = await t.upstream.blob(t.repository, t.digest, { sizeBytes: SIZE });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect((await collect(blob.body)).equals(t.bytes)).toBe(true);
+    expect(t.blobs().map(({ headers }) => headers.range)).toEqual([undefined, "bytes=200000-"]);
   });
 
   test("of an empty range asks for nothing", async () => {
@@ -172,7 +181,7 @@ describe("a blob", () => {
     const chunks: Uint8Array[] = [];
     for await (const chunk of blob.body) {
       chunks.push(chunk);
-      if (chunks.length === 2) await new Promise((resolve) => setTimeout(resolve, 400));
+      if (chunks.length === 2) await new Promise((resolve) => setTimeout(resolve, 900));
     }
     expect(Buffer.concat(chunks).equals(bytes)).toBe(true);
     expect(t.blobs().length).toBe(1);

@@ -12,9 +12,10 @@ export interface TestCertificates extends Disposable {
 }
 
 export function makeCertificates(): TestCertificates {
+  const program = process.env["OPENSSL"] ?? "openssl";
   const folder = mkdtempSync(join(tmpdir(), "shoal-ca-"));
   const openssl = (...args: string[]): void => {
-    execFileSync("openssl", args, { cwd: folder, stdio: "pipe" });
+    execFileSync(program, args, { cwd: folder, stdio: "pipe" });
   };
   const newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
   openssl(
