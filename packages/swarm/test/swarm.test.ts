@@ -208,7 +208,7 @@ describe("a site", () => {
     const { digest, bytes } = addBlob(origin, MIB);
     const hub = createMemorySite();
     const denied = { ...origin, blob: async () => await Promise.reject(notFound()) };
-    await using poor = await createMember(denied as never, hub.join("a"));
+    await using poor = await createMember(denied, hub.join("a"));
     await using rich = await createMember(origin, hub.join("b"));
     const [one, two] = await Promise.all([
       read(poor, digest, bytes.length),

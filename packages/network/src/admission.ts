@@ -1,0 +1,117 @@
+import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
+import { CodedError, deadline } from "@shoal/runtime";
+import { decode, encode } from "cborg";
+import * as z from "zod";
+import type { FramedStream } from "./frames.ts";
+
+export const ADMISSION_PROTOCOL = "/shoal/admit/1";
+export const ADMISSION_FRAME_BYTES = 128 * 1024;
+const ADMISSION_MS = 5000;
+const NONCE_BYTES = 32;
+const MAX_ROSTER = 300;
+
+const bytes = (length: number) =>
+  z.custom<Uint8Array>((value) => value instanceof Uint8Array && value.length === length);
+const addresses = z.array(z.string().max(256)).max(16);
+
+const HelloSchema = z.strictObject({ nonce: bytes(NONCE_BYTES) });
+const ChallengeSchema = z.strictObject({ nonce: bytes(NONCE_BYTES), proof: bytes(32) });
+const CardSchema = z.strictObject({
+  /** Where the sender listens. */
+  addresses,
+  /** Members that the sender knows. */
+  roster: z.array(z.strictObject({ peer: z.string().max(64), addresses })).max(MAX_ROSTER),
+});
+const ProofSchema = z.strictObject({ proof: bytes(32), card: CardSchema });
+const WelcomeSchema = z.strictObject({ card: CardSchema });
+
+/** What a member tells another on admission. */
+export type Card = z.infer<typeof CardSchema>;
+
+export interface AdmissionInit {
+  readonly key: Uint8Array;
+  readonly self: string;
+  readonly remote: string;
+  /** Told only to a peer that has proved itself. */
+  readonly card: () => Card;
+}
+
+/**
+ * Proves the site's token to the peer that was dialled and has it prove the same. Nothing but random bytes
+ * is said before its proof has matched. @throws ERR_ADMISSION
+ */
+export async function requestAdmission(stream: FramedStream, init: AdmissionInit): Promise<Card> {
+  return await withDeadline(async (signal) => {
+    const nonce = randomBytes(NONCE_BYTES);
+    await stream.write([encode({ nonce })], { signal });
+    const theirs = await receive(stream, ChallengeSchema, signal);
+    const nonces = Buffer.concat([nonce, theirs.nonce]);
+    if (!matches(theirs.proof, proofOf(init.key, "responder", init.remote, init.self, nonces)))
+      throw refused("does not know this site's token");
+    const proof = proofOf(init.key, "initiator", init.self, init.remote, nonces);
+    await stream.write([encode({ proof, card: init.card() })], { signal });
+    return (await receive(stream, WelcomeSchema, signal)).card;
+  });
+}
+
+/** The same from the side that was dialled. @throws ERR_ADMISSION */
+export async function grantAdmission(stream: FramedStream, init: AdmissionInit): Promise<Card> {
+  return await withDeadline(async (signal) => {
+    const hello = await receive(stream, HelloSchema, signal);
+    const nonce = randomBytes(NONCE_BYTES);
+    const nonces = Buffer.concat([hello.nonce, nonce]);
+    const proof = proofOf(init.key, "responder", init.self, init.remote, nonces);
+    await stream.write([encode({ nonce, proof })], { signal });
+    const theirs = await receive(stream, ProofSchema, signal);
+    if (!matches(theirs.proof, proofOf(init.key, "initiator", init.remote, init.self, nonces)))
+      throw refused("does not know this site's token");
+    await stream.write([encode({ card: init.card() })], { signal });
+    return theirs.card;
+  });
+}
+
+async function withDeadline<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  try {
+    return await work(deadline(ADMISSION_MS));
+  } catch (error) {
+    if (error instanceof CodedError && error.code === "ERR_ADMISSION") throw error;
+    throw refused("did not complete the admission", error);
+  }
+}
+
+/** HMAC-SHA256 over who proves, to whom, and both nonces: a proof can't be replayed or reflected. */
+function proofOf(
+  key: Uint8Array,
+  role: "initiator" | "responder",
+  prover: string,
+  verifier: string,
+  nonces: Uint8Array,
+): Buffer {
+  return createHmac("sha256", key)
+    .update(encode(["shoal/admit/1", role, prover, verifier, nonces]))
+    .digest();
+}
+
+function matches(proof: Uint8Array, expected: Uint8Array): boolean {
+  return timingSafeEqual(proof, expected);
+}
+
+async function receive<Schema extends z.ZodType>(
+  stream: FramedStream,
+  schema: Schema,
+  signal: AbortSignal,
+): Promise<z.infer<Schema>> {
+  const frame = await stream.read({ signal });
+  if (frame === undefined) throw refused("ended the admission");
+  return schema.parse(
+    decode(frame, { strict: true, allowIndefinite: false, rejectDuplicateMapKeys: true }),
+  );
+}
+
+function refused(fault: string, cause?: unknown): CodedError<"ERR_ADMISSION"> {
+  return new CodedError(
+    "ERR_ADMISSION",
+    `a peer ${fault}; if it should belong to this site, run \`shoal join\` on it with this site's token`,
+    { cause },
+  );
+}

@@ -1,0 +1,129 @@
+import { noise } from "@chainsafe/libp2p-noise";
+import type { Connection, PeerDiscovery, PeerInfo, Stream } from "@libp2p/interface";
+import { mdns } from "@libp2p/mdns";
+import { tcp } from "@libp2p/tcp";
+import { yamux } from "@libp2p/yamux";
+import { createLibp2p, type Libp2p } from "libp2p";
+import { CodedError } from "@shoal/runtime";
+import { type Endpoint, endpointOf, ownAddresses } from "./addresses.ts";
+import type { Identity } from "./identity.ts";
+import type { Site } from "./site-token.ts";
+
+const MIB = 1024 * 1024;
+const MDNS_INTERVAL_MS = 10_000;
+
+export interface HostInit {
+  readonly identity: Identity;
+  readonly site: Site;
+  /** Multiaddrs. */
+  readonly listen: readonly string[];
+  readonly mdns: boolean;
+  /** Each sighting, repeated ones too. */
+  readonly onSighting: (peer: string, endpoints: readonly Endpoint[]) => void;
+  readonly onConnection: (connection: Connection) => void;
+  readonly onConnectionClosed: (connection: Connection) => void;
+  /** Who answers each protocol. */
+  readonly protocols: Readonly<Record<string, (stream: Stream, connection: Connection) => void>>;
+}
+
+/**
+ * A libp2p node with Noise, yamux and mDNS, and none of the services that would talk to strangers.
+ * @throws ERR_PORT_IN_USE, ERR_LISTEN
+ */
+export async function startHost(init: HostInit): Promise<Libp2p> {
+  const discovery = mdns({ serviceTag: init.site.serviceTag, interval: MDNS_INTERVAL_MS });
+  const node = await createLibp2p({
+    privateKey: init.identity.privateKey,
+    addresses: { listen: [...init.listen], announceFilter: withoutVirtual },
+    transports: [tcp({ inboundSocketInactivityTimeout: 60_000, backlog: 128 })],
+    connectionEncrypters: [noise({ prologueBytes: init.site.prologue })],
+    streamMuxers: [
+      yamux({
+        // A larger window than the read buffer resets a stream that is slow to be read.
+        streamOptions: { maxStreamWindowSize: 2 * MIB, maxReadBufferLength: 4 * MIB },
+      }),
+    ],
+    peerDiscovery: init.mdns
+      ? [
+          (components): PeerDiscovery => {
+            const seen = discovery(components);
+            // libp2p itself tells only of the first sight of a peer.
+            seen.addEventListener("peer", (event: CustomEvent<PeerInfo>) => {
+              const { id, multiaddrs } = event.detail;
+              init.onSighting(
+                id.toString(),
+                multiaddrs.flatMap((address) => endpointOf(address) ?? []),
+              );
+            });
+            return seen;
+          },
+        ]
+      : [],
+    connectionManager: {
+      maxConnections: 300,
+      inboundConnectionThreshold: 50,
+      maxIncomingPendingConnections: 50,
+      inboundUpgradeTimeout: 5000,
+      dialTimeout: 5000,
+      addressDialTimeout: 3000,
+    },
+    connectionMonitor: { enabled: false },
+    connectionGater: { denyDialMultiaddr: () => false },
+    start: false,
+  });
+  node.addEventListener("connection:open", (event) => init.onConnection(event.detail));
+  node.addEventListener("connection:close", (event) => init.onConnectionClosed(event.detail));
+  for (const [protocol, answer] of Object.entries(init.protocols))
+    await node.handle(protocol, answer, { maxInboundStreams: 16, maxOutboundStreams: 64 });
+  try {
+    await node.start();
+  } catch (cause) {
+    await node.stop();
+    throw listenFailure(init.listen, cause);
+  }
+  if (node.getMultiaddrs().length === 0 && init.listen.length > 0) {
+    await node.stop();
+    throw listenFailure(init.listen, undefined);
+  }
+  return node;
+}
+
+function withoutVirtual(addresses: Parameters<NonNullable<AnnounceFilter>>[0]): typeof addresses {
+  const real = new Set(ownAddresses().map(({ address }) => address));
+  const loopback = /^(127\.|::1$)/;
+  const endpoints = addresses.map((address) => ({
+    address,
+    host: endpointOf(address)?.host ?? "",
+  }));
+  const outward = endpoints.filter(({ host }) => !loopback.test(host));
+  // A node that listens on loopback alone is met there.
+  return (outward.length > 0 ? outward.filter(({ host }) => real.has(host)) : endpoints).map(
+    ({ address }) => address,
+  );
+}
+
+type AnnounceFilter = NonNullable<
+  NonNullable<Parameters<typeof createLibp2p>[0]>["addresses"]
+>["announceFilter"];
+
+function listenFailure(
+  listen: readonly string[],
+  cause: unknown,
+): CodedError<"ERR_PORT_IN_USE" | "ERR_LISTEN"> {
+  const text = cause instanceof Error ? describe(cause) : "";
+  const places = listen.join(", ");
+  if (cause === undefined || /EADDRINUSE/.test(text))
+    return new CodedError(
+      "ERR_PORT_IN_USE",
+      `the swarm can't listen on ${places}: the port is in use; stop what uses it or set swarm.port`,
+      { cause },
+    );
+  return new CodedError("ERR_LISTEN", `the swarm can't listen on ${places}; set swarm.listen`, {
+    cause,
+  });
+}
+
+function describe(error: Error): string {
+  const inner = error instanceof AggregateError ? error.errors.map(String).join(" ") : "";
+  return `${error.message} ${inner} ${error.cause instanceof Error ? describe(error.cause) : ""}`;
+}

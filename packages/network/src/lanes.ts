@@ -1,0 +1,153 @@
+import type { Connection } from "@libp2p/interface";
+import { type AbortOptions, raceSignal } from "@shoal/runtime";
+import type { FrameHandler, Lane, PeerIdString } from "@shoal/swarm";
+import { type FramedStream, type FrameLimits, frameStream, unreachable } from "./frames.ts";
+
+const KIB = 1024;
+const OPEN_TIMEOUT_MS = 5000;
+/** Requests that may wait for a stream of a lane to one peer. */
+const MAX_WAITING = 256;
+
+interface LaneSettings {
+  readonly protocol: string;
+  /** Streams to one peer, each with one request under way. */
+  readonly streams: number;
+  /** Largest request and largest answer. */
+  readonly requestBytes: number;
+  readonly answerBytes: number;
+}
+
+export const LANES: Readonly<Record<Lane, LaneSettings>> = {
+  control: {
+    protocol: "/shoal/control/1",
+    streams: 4,
+    requestBytes: 256 * KIB,
+    answerBytes: 256 * KIB,
+  },
+  bulk: {
+    protocol: "/shoal/bulk/1",
+    streams: 8,
+    requestBytes: 4 * KIB,
+    answerBytes: 1024 * KIB + 4 * KIB,
+  },
+};
+
+/** Requests to one peer over one connection: a few persistent streams a lane, one request at a time on each. */
+export interface PeerLanes {
+  request(lane: Lane, frame: Uint8Array, options?: AbortOptions): Promise<Uint8Array>;
+  close(): void;
+}
+
+interface Pool {
+  readonly idle: FramedStream[];
+  readonly waiting: PromiseWithResolvers<void>[];
+  opened: number;
+}
+
+export function createPeerLanes(connection: Connection): PeerLanes {
+  const pools: Record<Lane, Pool> = {
+    control: { idle: [], waiting: [], opened: 0 },
+    bulk: { idle: [], waiting: [], opened: 0 },
+  };
+
+  async function open(lane: Lane): Promise<FramedStream> {
+    const { protocol, requestBytes, answerBytes } = LANES[lane];
+    const limits: FrameLimits = { readBytes: answerBytes, writeBytes: requestBytes };
+    try {
+      const stream = await connection.newStream(protocol, {
+        signal: AbortSignal.timeout(OPEN_TIMEOUT_MS),
+        maxOutboundStreams: 64,
+      });
+      return frameStream(stream, limits);
+    } catch (cause) {
+      throw unreachable("opens no stream", cause);
+    }
+  }
+
+  async function acquire(lane: Lane, options: AbortOptions): Promise<FramedStream> {
+    const pool = pools[lane];
+    for (;;) {
+      const idle = pool.idle.pop();
+      if (idle?.open === true) return idle;
+      if (idle !== undefined) {
+        pool.opened -= 1;
+        continue;
+      }
+      if (pool.opened < LANES[lane].streams) {
+        pool.opened += 1;
+        try {
+          return await open(lane);
+        } catch (error) {
+          forget(lane);
+          throw error;
+        }
+      }
+      if (pool.waiting.length >= MAX_WAITING) throw unreachable("has too many requests waiting");
+      const turn = Promise.withResolvers<void>();
+      pool.waiting.push(turn);
+      try {
+        await raceSignal(turn.promise, options.signal);
+      } catch (error) {
+        const place = pool.waiting.indexOf(turn);
+        if (place === -1) pool.waiting.shift()?.resolve();
+        else pool.waiting.splice(place, 1);
+        throw error;
+      }
+    }
+  }
+
+  function release(lane: Lane, stream: FramedStream): void {
+    if (!stream.open) {
+      forget(lane);
+      return;
+    }
+    pools[lane].idle.push(stream);
+    pools[lane].waiting.shift()?.resolve();
+  }
+
+  function forget(lane: Lane): void {
+    pools[lane].opened -= 1;
+    pools[lane].waiting.shift()?.resolve();
+  }
+
+  return {
+    async request(lane, frame, options = {}) {
+      options.signal?.throwIfAborted();
+      const stream = await acquire(lane, options);
+      try {
+        await stream.write([frame], options);
+        const answer = await stream.read(options);
+        if (answer === undefined) throw unreachable("ended the stream without an answer");
+        release(lane, stream);
+        return answer;
+      } catch (error) {
+        // An answer may still come: the stream can't be used for another request.
+        stream.abort(error instanceof Error ? error : unreachable("was given up"));
+        forget(lane);
+        throw error;
+      }
+    },
+    close() {
+      for (const { idle, waiting } of Object.values(pools)) {
+        for (const stream of idle) stream.abort(unreachable("left"));
+        for (const turn of waiting.splice(0)) turn.reject(unreachable("left"));
+      }
+    },
+  };
+}
+
+/** Answers one inbound stream of a lane until it ends. */
+export async function serveLane(
+  stream: FramedStream,
+  lane: Lane,
+  peer: PeerIdString,
+  handler: Promise<FrameHandler>,
+  signal: AbortSignal,
+): Promise<void> {
+  for (;;) {
+    const frame = await stream.read({ signal });
+    if (frame === undefined) return;
+    const parts = await (await handler)(peer, lane, frame, { signal });
+    await stream.write(parts, { signal });
+  }
+}

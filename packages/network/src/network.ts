@@ -1,0 +1,430 @@
+import { lookup } from "node:dns/promises";
+import { isIP } from "node:net";
+import type { Connection, Stream } from "@libp2p/interface";
+import { peerIdFromString } from "@libp2p/peer-id";
+import type { Libp2p } from "libp2p";
+import {
+  type AbortOptions,
+  type Clock,
+  hasCode,
+  type Logger,
+  type MetricsRegister,
+} from "@shoal/runtime";
+import type {
+  FrameHandler,
+  Lane,
+  MembershipEvents,
+  PeerIdString,
+  PeerTransport,
+} from "@shoal/swarm";
+import {
+  type Endpoint,
+  endpointOf,
+  isOnLink,
+  ownAddresses,
+  parsePeerAddress,
+  toMultiaddr,
+} from "./addresses.ts";
+import {
+  ADMISSION_FRAME_BYTES,
+  ADMISSION_PROTOCOL,
+  type AdmissionInit,
+  type Card,
+  grantAdmission,
+  requestAdmission,
+} from "./admission.ts";
+import { type Candidate, createCandidates, type PeerSource } from "./candidates.ts";
+import { frameStream, unreachable } from "./frames.ts";
+import { answerBeat, BEAT_BYTES, BEAT_PROTOCOL, keepBeating } from "./heartbeat.ts";
+import { startHost } from "./host.ts";
+import type { Identity } from "./identity.ts";
+import { createPeerLanes, LANES, type PeerLanes, serveLane } from "./lanes.ts";
+import { createNetworkMetrics } from "./metrics.ts";
+import { createRoster, type RosterTable } from "./roster.ts";
+import { type Site, type SiteToken, siteOf } from "./site-token.ts";
+
+const DIAL_TICK_MS = 100;
+/** Dials begun in each tick: ten a second. */
+const DIALS_PER_TICK = 1;
+
+export interface NetworkComponents {
+  readonly identity: Identity;
+  readonly clock: Clock;
+  /** Floats in [0, 1). */
+  readonly random: () => number;
+  readonly logger: Logger;
+  readonly metrics: MetricsRegister;
+  /** Keeps members' addresses over a restart. @default nowhere */
+  readonly roster?: RosterTable;
+}
+
+export interface NetworkInit {
+  /** Without one the machine belongs to no site, and nothing listens. */
+  readonly token?: SiteToken | undefined;
+  /** Addresses to listen on. @default every IPv4 and IPv6 address */
+  readonly listen?: readonly string[];
+  /** TCP port. @default 5056 */
+  readonly port?: number;
+  /** `host:port` of peers where multicast does not pass. */
+  readonly peers?: readonly string[];
+  /** @default true */
+  readonly mdns?: boolean;
+}
+
+/** A peer as status shows it. */
+export interface PeerStatus {
+  readonly id: PeerIdString;
+  readonly state: "up" | "down";
+  readonly addresses: readonly string[];
+  readonly source: PeerSource;
+  /** Wall-clock milliseconds. */
+  readonly lastSeenMs: number;
+}
+
+/** This machine's place in its site. */
+export interface Network extends PeerTransport, AsyncDisposable {
+  /** Listens and looks for members, if there is a token. @throws ERR_PORT_IN_USE, ERR_LISTEN, ERR_PEER_ADDRESS */
+  start(options?: AbortOptions): Promise<void>;
+  /** Leaves the site it is in, and joins the token's. */
+  join(token: SiteToken): Promise<void>;
+  peers(): readonly PeerStatus[];
+  /** `ip:port` where members reach this machine. */
+  listenAddresses(): readonly string[];
+}
+
+interface Member {
+  readonly connections: Set<Connection>;
+  lanes: PeerLanes;
+}
+
+export const DEFAULT_SWARM_PORT = 5056;
+
+export function createNetwork(components: NetworkComponents, init: NetworkInit = {}): Network {
+  const { identity, clock, random, logger } = components;
+  const self = identity.peerId;
+  const port = init.port ?? DEFAULT_SWARM_PORT;
+  const metrics = createNetworkMetrics(components.metrics);
+  const members = new Map<PeerIdString, Member>();
+  const listeners: {
+    readonly [Type in keyof MembershipEvents]: Set<(peer: PeerIdString) => void>;
+  } = { memberUp: new Set(), memberDown: new Set() };
+  const handler = Promise.withResolvers<FrameHandler>();
+  let token = init.token;
+  let site: Site | undefined;
+  let node: Libp2p | undefined;
+  let running = new AbortController();
+  let candidates = createCandidates(random);
+  const roster = createRoster(components.roster, clock, logger);
+
+  // -- Membership
+
+  function admit(connection: Connection, card: Card): void {
+    const peer = connection.remotePeer.toString() as PeerIdString;
+    metrics.admissions.add(1, { outcome: "admitted" });
+    const known = members.get(peer);
+    if (known === undefined) {
+      members.set(peer, { connections: new Set([connection]), lanes: createPeerLanes(connection) });
+      metrics.members.set(members.size);
+      logger.info({ peer, address: connection.remoteAddr.toString() }, "a member is up");
+      for (const listener of listeners.memberUp) listener(peer);
+    } else known.connections.add(connection);
+    learn(peer, card.addresses, candidates.sourceOf(peer) ?? "inbound");
+    roster.seen(peer, card.addresses);
+    for (const other of card.roster) learn(other.peer as PeerIdString, other.addresses, "roster");
+  }
+
+  function closed(connection: Connection): void {
+    const peer = connection.remotePeer.toString() as PeerIdString;
+    const member = members.get(peer);
+    if (member === undefined || !member.connections.delete(connection)) return;
+    const [other] = member.connections;
+    if (other !== undefined) {
+      member.lanes.close();
+      member.lanes = createPeerLanes(other);
+      return;
+    }
+    member.lanes.close();
+    members.delete(peer);
+    metrics.members.set(members.size);
+    candidates.lost(peer, clock.now());
+    logger.info({ peer }, "a member is down");
+    for (const listener of listeners.memberDown) listener(peer);
+  }
+
+  /** Only on-link addresses are taken from others' word. */
+  function learn(peer: PeerIdString, addresses: readonly string[], source: PeerSource): void {
+    if (peer === self) return;
+    const own = ownAddresses();
+    const endpoints = addresses
+      .flatMap((address) => endpointOf(address) ?? [])
+      .filter(({ host }) => isOnLink(host, own));
+    candidates.heard({ key: peer, peer, source, endpoints }, clock.now());
+  }
+
+  function card(): Card {
+    return {
+      addresses: ownMultiaddrs(),
+      roster: roster.list().filter(({ peer }) => peer !== self),
+    };
+  }
+
+  function ownMultiaddrs(): string[] {
+    return (node?.getMultiaddrs() ?? [])
+      .flatMap((address) => endpointOf(address) ?? [])
+      .map((endpoint) => toMultiaddr(endpoint).toString())
+      .slice(0, 16);
+  }
+
+  function admissionWith(connection: Connection): AdmissionInit {
+    return {
+      key: site!.admissionKey,
+      self,
+      remote: connection.remotePeer.toString(),
+      card,
+    };
+  }
+
+  async function beAdmitted(connection: Connection): Promise<void> {
+    const stream = frameStream(await connection.newStream(ADMISSION_PROTOCOL), admissionLimits);
+    try {
+      const theirs = await requestAdmission(stream, admissionWith(connection));
+      admit(connection, theirs);
+      stream.abort(unreachable("has ended the admission"));
+    } catch (error) {
+      refuse(connection, error);
+      throw error;
+    }
+  }
+
+  function refuse(connection: Connection, error: unknown): void {
+    metrics.admissions.add(1, { outcome: "refused" });
+    logger.info({ error, address: connection.remoteAddr.toString() }, "a peer was not admitted");
+    connection.abort(unreachable("was not admitted"));
+  }
+
+  function isAdmitted(connection: Connection): boolean {
+    const peer = connection.remotePeer.toString() as PeerIdString;
+    return members.get(peer)?.connections.has(connection) === true;
+  }
+
+  /** Answers a protocol for members alone: a stranger's stream is cut before anything of it is read. */
+  function forMembers(
+    answer: (stream: Stream, peer: PeerIdString) => Promise<void>,
+  ): (stream: Stream, connection: Connection) => void {
+    return (stream, connection) => {
+      const peer = connection.remotePeer.toString() as PeerIdString;
+      if (!isAdmitted(connection)) {
+        stream.abort(unreachable("was not admitted"));
+        return;
+      }
+      answer(stream, peer).catch((error: unknown) => {
+        stream.abort(error instanceof Error ? error : unreachable("was cut"));
+        if (hasCode(error, "ERR_PEER_PROTOCOL")) connection.abort(error);
+        logger.debug({ error, peer }, "a stream has ended");
+      });
+    };
+  }
+
+  function laneHandler(lane: Lane): (stream: Stream, connection: Connection) => void {
+    const { requestBytes, answerBytes } = LANES[lane];
+    return forMembers(async (stream, peer) => {
+      const framed = frameStream(stream, { readBytes: requestBytes, writeBytes: answerBytes });
+      await serveLane(framed, lane, peer, handler.promise, running.signal);
+    });
+  }
+
+  function onAdmissionStream(stream: Stream, connection: Connection): void {
+    const framed = frameStream(stream, admissionLimits);
+    grantAdmission(framed, admissionWith(connection))
+      .then((theirs) => admit(connection, theirs))
+      .catch((error: unknown) => refuse(connection, error));
+  }
+
+  /** A connection that asks for no admission is not kept. */
+  function expectAdmission(connection: Connection): void {
+    clock.schedule(8000, () => {
+      if (connection.status === "open" && !isAdmitted(connection))
+        refuse(connection, unreachable("asked for no admission"));
+    });
+  }
+
+  // -- Finding members
+
+  async function dial(candidate: Candidate): Promise<PeerIdString | undefined> {
+    const endpoints = await resolveNames(candidate.endpoints);
+    const current = node;
+    if (current === undefined || endpoints.length === 0) return undefined;
+    const suffix = candidate.peer === undefined ? "" : `/p2p/${candidate.peer}`;
+    const addresses = endpoints.map((endpoint) => toMultiaddr(endpoint).encapsulate(suffix || "/"));
+    const connection = await current.dial(suffix === "" ? endpoints.map(toMultiaddr) : addresses, {
+      signal: AbortSignal.any([running.signal, AbortSignal.timeout(5000)]),
+    });
+    const peer = connection.remotePeer.toString() as PeerIdString;
+    if (peer !== self && !isAdmitted(connection)) await beAdmitted(connection);
+    return peer;
+  }
+
+  function dialDue(): void {
+    const isUp = (peer: PeerIdString): boolean => members.has(peer);
+    for (const candidate of candidates.due(isUp, clock.now(), DIALS_PER_TICK))
+      void dial(candidate)
+        .catch((error: unknown) => {
+          logger.debug({ error, key: candidate.key }, "a peer could not be reached");
+          return undefined;
+        })
+        .then((peer) => candidates.dialled(candidate.key, peer, clock.now()));
+  }
+
+  function keepDialling(signal: AbortSignal): void {
+    if (signal.aborted) return;
+    dialDue();
+    clock.schedule(DIAL_TICK_MS, () => keepDialling(signal));
+  }
+
+  async function findOthers(): Promise<void> {
+    for (const text of init.peers ?? []) {
+      const endpoint = parsePeerAddress(text, port);
+      const key = `${endpoint.host}:${endpoint.port}`;
+      const found = { key, peer: undefined, source: "static", endpoints: [endpoint] } as const;
+      candidates.heard(found, clock.now());
+    }
+    for await (const { peer, addresses } of roster.load())
+      learn(peer as PeerIdString, addresses, "roster");
+    keepDialling(running.signal);
+  }
+
+  // -- Life
+
+  async function startNode(): Promise<void> {
+    if (token === undefined) return;
+    site = siteOf(token);
+    running = new AbortController();
+    candidates = createCandidates(random);
+    const { signal } = running;
+    node = await startHost({
+      identity,
+      site,
+      listen: (init.listen ?? ["0.0.0.0", "::"]).map((host) => listenAddress(host, port)),
+      mdns: init.mdns ?? true,
+      onSighting: (peer, endpoints) =>
+        learn(
+          peer as PeerIdString,
+          endpoints.map((endpoint) => toMultiaddr(endpoint).toString()),
+          "mdns",
+        ),
+      onConnection: (connection) => {
+        if (connection.direction === "inbound") expectAdmission(connection);
+      },
+      onConnectionClosed: closed,
+      protocols: {
+        [ADMISSION_PROTOCOL]: onAdmissionStream,
+        [LANES.control.protocol]: laneHandler("control"),
+        [LANES.bulk.protocol]: laneHandler("bulk"),
+        [BEAT_PROTOCOL]: forMembers(async (stream) => {
+          const limits = { readBytes: BEAT_BYTES, writeBytes: BEAT_BYTES };
+          await answerBeat(frameStream(stream, limits), running.signal);
+        }),
+      },
+    });
+    keepBeating({
+      connections: () => [...members.values()].flatMap((member) => [...member.connections]),
+      clock,
+      logger,
+      signal,
+    });
+    await findOthers();
+  }
+
+  async function stopNode(): Promise<void> {
+    running.abort(unreachable("is leaving"));
+    const stopping = node;
+    node = undefined;
+    await stopping?.stop();
+    for (const [peer, member] of members) {
+      member.lanes.close();
+      members.delete(peer);
+      for (const listener of listeners.memberDown) listener(peer);
+    }
+    metrics.members.set(0);
+  }
+
+  return {
+    self,
+    members: () => [...members.keys()],
+    async request(peer, lane, frame, options = {}) {
+      const member = members.get(peer);
+      if (member === undefined) throw unreachable("is not up");
+      try {
+        const answer = await member.lanes.request(lane, frame, options);
+        metrics.requests.add(1, { lane, outcome: "ok" });
+        metrics.bytes.add(frame.length, { direction: "out", lane });
+        metrics.bytes.add(answer.length, { direction: "in", lane });
+        return answer;
+      } catch (error) {
+        options.signal?.throwIfAborted();
+        metrics.requests.add(1, { lane, outcome: "failed" });
+        if (hasCode(error, "ERR_PEER_UNREACHABLE", "ERR_PEER_PROTOCOL")) throw error;
+        throw unreachable("went away", error);
+      }
+    },
+    handle: (answer) => handler.resolve(answer),
+    on(type, listener) {
+      listeners[type].add(listener);
+      return {
+        [Symbol.dispose]() {
+          listeners[type].delete(listener);
+        },
+      };
+    },
+    sign: async (message) => await identity.privateKey.sign(message),
+    async verify(peer, message, signature) {
+      const key = peerIdFromString(peer).publicKey;
+      return (await key?.verify(message, signature)) === true;
+    },
+    start: async () => await startNode(),
+    async join(newToken) {
+      await stopNode();
+      if (token !== undefined && token !== newToken) await roster.clear();
+      token = newToken;
+      await startNode();
+    },
+    peers: () =>
+      roster.all().map(({ peer, addresses, seenMs }) => ({
+        id: peer as PeerIdString,
+        state: members.has(peer as PeerIdString) ? "up" : "down",
+        addresses: addresses.flatMap((address) => {
+          const endpoint = endpointOf(address);
+          return endpoint === undefined ? [] : [formatEndpoint(endpoint)];
+        }),
+        source: candidates.sourceOf(peer as PeerIdString) ?? "inbound",
+        lastSeenMs: members.has(peer as PeerIdString) ? clock.wallNow() : seenMs,
+      })),
+    listenAddresses: () =>
+      (node?.getMultiaddrs() ?? []).flatMap((address) => {
+        const endpoint = endpointOf(address);
+        return endpoint === undefined ? [] : [formatEndpoint(endpoint)];
+      }),
+    [Symbol.asyncDispose]: stopNode,
+  };
+}
+
+const admissionLimits = { readBytes: ADMISSION_FRAME_BYTES, writeBytes: ADMISSION_FRAME_BYTES };
+
+function listenAddress(host: string, port: number): string {
+  return `/${isIP(host) === 6 ? "ip6" : "ip4"}/${host}/tcp/${port}`;
+}
+
+function formatEndpoint({ host, port }: Endpoint): string {
+  return isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+async function resolveNames(endpoints: readonly Endpoint[]): Promise<Endpoint[]> {
+  const resolved = await Promise.all(
+    endpoints.map(async ({ host, port }) =>
+      isIP(host) === 0
+        ? (await lookup(host, { all: true })).map(({ address }) => ({ host: address, port }))
+        : [{ host, port }],
+    ),
+  );
+  return resolved.flat();
+}
