@@ -3,7 +3,7 @@
  * interrupted arrival goes on where it stopped.
  *
  * ```ts
- * await using store = createMemoryStore();
+ * await using store = await openFileStore({ clock, logger, metrics }, { directory });
  * const ingest = await store.openIngest({ digest, sizeBytes });
  * for (const piece of pieces(ingest.geometry)) await ingest.write(piece, await fetchPiece(piece));
  * await ingest.commit();
@@ -12,6 +12,7 @@
  * @packageDocumentation
  */
 export * from "./bitfield.ts";
+export { type FileStoreComponents, type FileStoreInit, openFileStore } from "./file-store.ts";
 export * from "./geometry.ts";
 export { createMemoryStore } from "./memory-store.ts";
 export type * from "./types.ts";

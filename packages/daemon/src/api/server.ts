@@ -1,0 +1,152 @@
+import { chmod, mkdir, stat, unlink } from "node:fs/promises";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { connect } from "node:net";
+import { dirname } from "node:path";
+import { CodedError, type Logger } from "@shoal/runtime";
+import type { ZodType } from "zod";
+import { apiErrorOf, statusOf } from "./errors.ts";
+import { createEventStreams, type EventSource } from "./events.ts";
+
+const MAX_BODY_BYTES = 64 * 1024;
+
+/** What answers one method and path; `body` is the parsed JSON where a schema is given. */
+export interface ApiRoute {
+  readonly method: "GET" | "POST" | "DELETE";
+  /** Matched against the whole path; its groups are handed on. */
+  readonly path: RegExp;
+  readonly body?: ZodType;
+  answer(groups: Readonly<Record<string, string>>, body: unknown): Promise<ApiAnswer>;
+}
+
+export interface ApiAnswer {
+  readonly status: number;
+  readonly body?: unknown;
+}
+
+export interface ApiServerInit {
+  readonly socketPath: string;
+  readonly routes: readonly ApiRoute[];
+  readonly events: EventSource;
+  readonly logger: Logger;
+}
+
+/** Serves the API on a Unix socket. @throws ERR_SOCKET_IN_USE, ERR_SOCKET */
+export async function startApiServer(init: ApiServerInit): Promise<AsyncDisposable> {
+  const { socketPath, routes, events, logger } = init;
+  const streams = createEventStreams(events);
+
+  async function answer(request: IncomingMessage): Promise<ApiAnswer> {
+    const { pathname } = new URL(request.url ?? "/", "http://api");
+    const here = routes.filter(({ path }) => path.test(pathname));
+    const route = here.find(({ method }) => method === request.method);
+    if (route === undefined) {
+      const code = here.length === 0 ? "ERR_NOT_FOUND" : "ERR_METHOD";
+      throw new CodedError(code, `there is no ${request.method} ${pathname} in this API`);
+    }
+    const groups = route.path.exec(pathname)?.groups ?? {};
+    const body = route.body === undefined ? undefined : await readBody(request, route.body);
+    return await route.answer(groups, body);
+  }
+
+  const server = createServer((request, response) => {
+    answer(request).then(
+      ({ status, body }) => send(response, status, body),
+      (error: unknown) => {
+        if (!(error instanceof CodedError))
+          logger.error({ error, url: request.url }, "the API failed");
+        send(response, statusOf(error), apiErrorOf(error));
+      },
+    );
+  });
+  server.on("upgrade", (request, socket, head) => streams.accept(request, socket, head));
+  await listen(server, socketPath);
+
+  return {
+    async [Symbol.asyncDispose]() {
+      streams.close();
+      await new Promise<void>((resolve) => {
+        server.close(() => resolve());
+        server.closeIdleConnections();
+        setTimeout(() => server.closeAllConnections(), 1000).unref();
+      });
+    },
+  };
+}
+
+function send(response: ServerResponse, status: number, body: unknown): void {
+  const text = body === undefined ? "" : JSON.stringify(body);
+  response.writeHead(status, {
+    ...(text === "" ? {} : { "content-type": "application/json" }),
+    "content-length": Buffer.byteLength(text),
+  });
+  response.end(text);
+}
+
+async function readBody(request: IncomingMessage, schema: ZodType): Promise<unknown> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > MAX_BODY_BYTES)
+      throw new CodedError("ERR_REQUEST", "the request's body is over 64 KiB");
+    chunks.push(chunk);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(Buffer.concat(chunks).toString("utf8"));
+  } catch (cause) {
+    throw new CodedError("ERR_REQUEST", "the request's body is not JSON", { cause });
+  }
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  const where = issue!.path.join(".");
+  throw new CodedError("ERR_REQUEST", `${where === "" ? "the request" : where}: ${issue!.message}`);
+}
+
+async function listen(server: Server, socketPath: string): Promise<void> {
+  await removeDeadSocket(socketPath);
+  try {
+    await mkdir(dirname(socketPath), { recursive: true, mode: 0o755 });
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", reject);
+      server.listen(socketPath, resolve);
+    });
+    await chmod(socketPath, 0o660);
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new CodedError(
+      "ERR_SOCKET",
+      `can't listen on the socket ${socketPath} (${code}); see that its folder is the daemon's own, or set socket`,
+      { cause, details: { socketPath } },
+    );
+  }
+}
+
+/** A daemon that was killed leaves its socket behind; one that lives answers. */
+async function removeDeadSocket(socketPath: string): Promise<void> {
+  const found = await stat(socketPath).catch(() => undefined);
+  if (found === undefined) return;
+  if (found.isSocket() && !(await answers(socketPath))) {
+    await unlink(socketPath);
+    return;
+  }
+  throw new CodedError(
+    "ERR_SOCKET_IN_USE",
+    found.isSocket()
+      ? `another daemon answers at ${socketPath}; stop it, or set socket and state for a second one`
+      : `${socketPath} is there and is no socket; remove it, or set socket`,
+    { details: { socketPath } },
+  );
+}
+
+async function answers(socketPath: string): Promise<boolean> {
+  return await new Promise((resolve) => {
+    const probe = connect(socketPath);
+    probe.once("connect", () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.once("error", () => resolve(false));
+  });
+}

@@ -1,0 +1,167 @@
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { defaultSocketPath } from "@shoal/api";
+import { parseRegistryHost, parseRepositoryName } from "@shoal/oci";
+import { CodedError } from "@shoal/runtime";
+import * as z from "zod";
+
+const port = z.number().int().min(0).max(65_535);
+/** `host:port`, with an IPv6 host in brackets. */
+const listenAddress = z
+  .string()
+  .regex(
+    /^(\[[0-9a-fA-F:.]+\]|[^:\s[\]]+):[0-9]{1,5}$/,
+    "write host:port, for example 127.0.0.1:5055",
+  );
+const seconds = z
+  .number()
+  .nonnegative()
+  .max(10 * 365 * 24 * 3600);
+const registryKey = z.string().refine((text) => parses(() => parseRegistryHost(text)), {
+  message: "write a registry's host, with :PORT where it has one",
+});
+
+const RegistrySchema = z.strictObject({
+  plainHttp: z
+    .boolean()
+    .describe("Speak HTTP without TLS. Default: false, true for localhost")
+    .optional(),
+  endpoint: z
+    .string()
+    .describe("URL that stands for the registry: http://10.0.0.2:5000")
+    .optional(),
+  caFile: z.string().describe("PEM file of authorities trusted beside the system's").optional(),
+  insecureSkipVerify: z.boolean().describe("Accept any certificate. Default: false").optional(),
+  allowPrivate: z
+    .boolean()
+    .describe("Its redirects and token server may be at private addresses. Default: false")
+    .optional(),
+  tokenRealms: z.array(z.string()).describe("Origins that may hand out its tokens").optional(),
+});
+
+const ShareRuleSchema = z.strictObject({
+  registry: registryKey.describe("The registry that the rule is about"),
+  repository: z
+    .string()
+    .refine((text) => parses(() => parseRepositoryName(text.replace(/\/\*$/, ""))), {
+      message: "write a repository, or a prefix that ends with /*",
+    })
+    .describe("A repository or a prefix/*. Default: all of the registry")
+    .optional(),
+  share: z.enum(["site", "never"]).describe("Whether members may exchange what is pulled from it"),
+});
+
+/** Everything that can be configured; the reference page is made from it. */
+export const ConfigurationSchema = z.strictObject({
+  state: z.string().min(1).describe("Folder of the store, the identity and the site's token"),
+  socket: z.string().min(1).describe("Unix socket of the API"),
+  mirror: z
+    .strictObject({
+      listen: z.array(listenAddress).describe("Where container engines reach the mirror"),
+      hosts: z.array(z.string()).describe("Names besides loopback's that a Host header may carry"),
+    })
+    .describe("The endpoint that engines pull through"),
+  swarm: z
+    .strictObject({
+      listen: z.array(z.string()).describe("Addresses for other members. Empty: all"),
+      port: port.describe("TCP port for other members"),
+      mdns: z.boolean().describe("Find members by multicast DNS"),
+      peers: z.array(z.string()).describe("host:port of members where multicast does not pass"),
+    })
+    .describe("Exchange with the other machines of the site"),
+  metrics: z
+    .strictObject({
+      listen: z.array(listenAddress).describe("Where /metrics and /livez are served"),
+    })
+    .describe("Prometheus metrics and health"),
+  site: z
+    .strictObject({
+      tokenFile: z
+        .string()
+        .describe("File with the site's token. Default: in the state folder")
+        .optional(),
+    })
+    .describe("Which machines belong together"),
+  resolve: z
+    .strictObject({
+      freshSeconds: seconds.describe("A tag is not asked for again for this long"),
+      staleMaxSeconds: seconds.describe(
+        "With the registry out of reach, a tag's last answer is used up to this age",
+      ),
+    })
+    .describe("What tags name"),
+  registries: z.record(registryKey, RegistrySchema).describe("Settings by registry host"),
+  upstream: z
+    .strictObject({
+      allowPrivate: z.boolean().describe("Every registry may be at a private or loopback address"),
+    })
+    .describe("How registries are reached"),
+  share: z
+    .array(ShareRuleSchema)
+    .describe("What members may exchange; the first rule that fits counts"),
+  store: z
+    .strictObject({
+      minFreeBytes: z.number().int().nonnegative().describe("Disk space left free. Bytes"),
+    })
+    .describe("The blobs on disk"),
+  log: z
+    .strictObject({
+      level: z
+        .enum(["debug", "info", "warn", "error"])
+        .describe("Least severe lines that are written"),
+      format: z.enum(["auto", "json", "text"]).describe("auto: text on a terminal, JSON elsewhere"),
+    })
+    .describe("The log, on standard error"),
+});
+export type Configuration = z.infer<typeof ConfigurationSchema>;
+
+/** What the environment tells of the user. */
+export interface Environment {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly uid: number;
+}
+
+/** The configuration of a daemon that was told nothing. */
+export function defaultConfiguration({ env, uid }: Environment): Configuration {
+  const root = uid === 0;
+  const home = env["HOME"] ?? homedir();
+  return {
+    state: root
+      ? "/var/lib/shoal"
+      : join(env["XDG_STATE_HOME"] || join(home, ".local/state"), "shoal"),
+    socket: defaultSocketPath(env, uid, () => false),
+    mirror: { listen: ["127.0.0.1:5055", "[::1]:5055"], hosts: [] },
+    swarm: { listen: [], port: 5056, mdns: true, peers: [] },
+    metrics: { listen: ["127.0.0.1:5057"] },
+    site: {},
+    resolve: { freshSeconds: 60, staleMaxSeconds: 30 * 24 * 3600 },
+    registries: {},
+    upstream: { allowPrivate: false },
+    share: [],
+    store: { minFreeBytes: 256 * 1024 * 1024 },
+    log: { level: "info", format: "auto" },
+  };
+}
+
+/** Where the file is looked for when it is not named. */
+export function defaultConfigurationPath({ env, uid }: Environment): string {
+  if (uid === 0) return "/etc/shoal/shoal.yaml";
+  const home = env["HOME"] ?? homedir();
+  return join(env["XDG_CONFIG_HOME"] || join(home, ".config"), "shoal", "shoal.yaml");
+}
+
+export function configurationError(
+  message: string,
+  details: Readonly<Record<string, string | number | undefined>> = {},
+): CodedError<"ERR_CONFIG"> {
+  return new CodedError("ERR_CONFIG", message, { details });
+}
+
+function parses(parse: () => unknown): boolean {
+  try {
+    parse();
+    return true;
+  } catch {
+    return false;
+  }
+}

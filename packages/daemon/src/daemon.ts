@@ -1,0 +1,311 @@
+import { mkdir } from "node:fs/promises";
+import type { ServerResponse } from "node:http";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import type { ApiEvent, PeerList, Status } from "@shoal/api";
+import {
+  createNetwork,
+  createSiteToken,
+  loadIdentity,
+  type Network,
+  parseSiteToken,
+} from "@shoal/network";
+import type { Repository } from "@shoal/oci";
+import { CodedError, type Logger, systemClock } from "@shoal/runtime";
+import { openFileStore, type Store } from "@shoal/store";
+import { createSwarm, type Swarm } from "@shoal/swarm";
+import { createAuthFileCredentials, createUpstream, type Upstream } from "@shoal/upstream";
+import { createRoutes } from "./api/routes.ts";
+import { startApiServer } from "./api/server.ts";
+import type { Configuration, Environment } from "./configuration.ts";
+import { listImages } from "./images.ts";
+import { listenHttp } from "./listening.ts";
+import { localOnly } from "./local-only.ts";
+import { createMirrorMetrics } from "./mirror/metrics.ts";
+import { createMirror } from "./mirror/mirror.ts";
+import { createPrometheusRegister, type PrometheusRegister } from "./prometheus.ts";
+import { createPulls, type Pulls } from "./pulls.ts";
+import { readTokenFile, writeTokenFile } from "./site-token-file.ts";
+import { createTraffic, type Traffic } from "./traffic.ts";
+import { VERSION } from "./version.ts";
+import type { Places } from "./welcome.ts";
+
+export interface DaemonComponents {
+  readonly logger: Logger;
+  readonly environment: Environment;
+}
+
+/** A running daemon. Disposing lets running answers end, for at most 10 s, and closes everything. */
+export interface Daemon extends AsyncDisposable {
+  readonly places: Places;
+}
+
+/** Everything that is made, in the order in which it is made. */
+interface Parts {
+  readonly configuration: Configuration;
+  readonly store: Store;
+  readonly upstream: Upstream;
+  readonly network: Network;
+  readonly swarm: Swarm;
+  readonly pulls: Pulls;
+  readonly prometheus: PrometheusRegister;
+  readonly traffic: Traffic;
+  readonly startedAt: string;
+  readonly mirrorAddresses: () => readonly string[];
+}
+
+/**
+ * Makes and starts all parts: the only place that knows them all.
+ * @throws ERR_PORT_IN_USE, ERR_STORE_LOCKED, ERR_STORE_PERMISSION, ERR_SOCKET_IN_USE, ERR_TOKEN_INVALID and
+ * others, each with the setting to change
+ */
+export async function startDaemon(
+  components: DaemonComponents,
+  configuration: Configuration,
+): Promise<Daemon> {
+  const { logger, environment } = components;
+  const clock = systemClock;
+  const random = Math.random;
+  await using stack = new AsyncDisposableStack();
+  const prometheus = createPrometheusRegister(VERSION);
+  const traffic = createTraffic(prometheus);
+  const metrics = traffic.register;
+
+  await makeStateFolder(configuration.state);
+  const store = stack.use(
+    await openFileStore(
+      { clock, logger, metrics },
+      {
+        directory: join(configuration.state, "store"),
+        minFreeBytes: configuration.store.minFreeBytes,
+      },
+    ),
+  );
+  const identity = await loadIdentity({ logger }, { directory: configuration.state });
+  const tokenFile = configuration.site.tokenFile ?? join(configuration.state, "site-token");
+  const token = await initialToken(tokenFile, environment);
+  const upstream = stack.use(
+    createUpstream(
+      { clock, logger, metrics, random },
+      {
+        userAgent: `shoal/${VERSION}`,
+        registries: configuration.registries,
+        allowPrivate: configuration.upstream.allowPrivate,
+        credentials: createAuthFileCredentials(
+          { logger },
+          {
+            env: environment.env,
+            homeDir: environment.env["HOME"] ?? homedir(),
+            uid: environment.uid,
+          },
+        ),
+      },
+    ),
+  );
+  const network = stack.use(
+    createNetwork(
+      { identity, clock, random, logger, metrics, roster: store.table("roster") },
+      {
+        token,
+        port: configuration.swarm.port,
+        mdns: configuration.swarm.mdns,
+        peers: configuration.swarm.peers,
+        ...(configuration.swarm.listen.length === 0 ? {} : { listen: configuration.swarm.listen }),
+      },
+    ),
+  );
+  const swarm = stack.use(
+    await createSwarm(
+      { transport: network, store, upstream, clock, random, logger, metrics },
+      {
+        mayShare: (repository) => mayShare(configuration.share, repository),
+        resolve: {
+          freshMs: configuration.resolve.freshSeconds * 1000,
+          staleMaxMs: configuration.resolve.staleMaxSeconds * 1000,
+        },
+      },
+    ),
+  );
+  await network.start();
+  const pulls = stack.use(createPulls({ swarm, store, clock, logger }));
+
+  const mirror = createMirror({
+    swarm,
+    upstream,
+    clock,
+    logger,
+    metrics: createMirrorMetrics(metrics),
+  });
+  const mirrorListening = stack.use(
+    await listenHttp(
+      localOnly(configuration.mirror.hosts, (request, response) => void mirror(request, response)),
+      { addresses: configuration.mirror.listen, setting: "mirror.listen" },
+    ),
+  );
+  const parts: Parts = {
+    configuration,
+    store,
+    upstream,
+    network,
+    swarm,
+    pulls,
+    prometheus,
+    traffic,
+    startedAt: new Date(clock.wallNow()).toISOString(),
+    mirrorAddresses: () => mirrorListening.addresses,
+  };
+  const metricsListening = stack.use(
+    await listenHttp(
+      localOnly([], (request, response) => void answerMetrics(parts, request.url ?? "/", response)),
+      { addresses: configuration.metrics.listen, setting: "metrics.listen", graceMs: 0 },
+    ),
+  );
+  stack.use(
+    await startApiServer({
+      socketPath: configuration.socket,
+      logger,
+      events: {
+        on: (listener) => subscribe(parts, listener),
+        pull: (id) => pulls.get(id),
+      },
+      routes: createRoutes({
+        pulls,
+        status: async () => await statusOf(parts),
+        peers: () => peersOf(parts),
+        images: async () => await listImages(store),
+        async token() {
+          const known = await readTokenFile(tokenFile);
+          if (known !== undefined) return known;
+          const made = createSiteToken();
+          await writeTokenFile(tokenFile, made);
+          await network.join(made);
+          return made;
+        },
+        async join(text) {
+          const joined = parseSiteToken(text);
+          await writeTokenFile(tokenFile, joined);
+          await network.join(joined);
+        },
+      }),
+    }),
+  );
+
+  const running = stack.move();
+  return {
+    places: {
+      mirror: mirrorListening.addresses,
+      socket: configuration.socket,
+      swarm: network.listenAddresses(),
+      metrics: metricsListening.addresses,
+      state: configuration.state,
+      inSite: network.listenAddresses().length > 0,
+    },
+    async [Symbol.asyncDispose]() {
+      await running.disposeAsync();
+    },
+  };
+}
+
+/** The token of the file, else the environment's, which is kept in the file then. */
+async function initialToken(path: string, { env }: Environment) {
+  const kept = await readTokenFile(path);
+  const given = env["SHOAL_TOKEN"];
+  if (kept !== undefined || given === undefined || given === "") return kept;
+  const token = parseSiteToken(given);
+  await writeTokenFile(path, token);
+  return token;
+}
+
+async function makeStateFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new CodedError(
+      "ERR_STATE_FOLDER",
+      `the state folder ${path} can't be made (${code}); make it for the daemon's user, or set state to a folder of its own`,
+      { cause, details: { path } },
+    );
+  }
+}
+
+function mayShare(rules: Configuration["share"], repository: Repository): boolean {
+  const rule = rules.find(({ registry, repository: pattern }) => {
+    if (registry !== repository.registry) return false;
+    if (pattern === undefined) return true;
+    return pattern.endsWith("/*")
+      ? repository.name.startsWith(pattern.slice(0, -1))
+      : repository.name === pattern;
+  });
+  return rule?.share !== "never";
+}
+
+function subscribe({ pulls, network }: Parts, listener: (event: ApiEvent) => void): Disposable {
+  const stack = new DisposableStack();
+  stack.use(pulls.onChange((pull) => listener({ type: "pull", pull })));
+  stack.use(network.on("memberUp", (peer) => listener({ type: "peer-up", peer })));
+  stack.use(network.on("memberDown", (peer) => listener({ type: "peer-down", peer })));
+  return stack;
+}
+
+async function statusOf(parts: Parts): Promise<Status> {
+  const { configuration, store, upstream, network, swarm, traffic } = parts;
+  return {
+    version: VERSION,
+    peerId: network.self,
+    startedAt: parts.startedAt,
+    stateFolder: configuration.state,
+    mirror: [...parts.mirrorAddresses()],
+    swarm: [...network.listenAddresses()],
+    mdns: configuration.swarm.mdns && network.listenAddresses().length > 0 ? "on" : "off",
+    peersUp: network.members().length,
+    store: await store.usage(),
+    traffic: {
+      fromUpstreamBytes: traffic.total("shoal_swarm_received_bytes_total", "upstream"),
+      fromPeersBytes: traffic.total("shoal_swarm_received_bytes_total", "peers"),
+      toPeersBytes: traffic.total("shoal_swarm_sent_bytes_total"),
+      toClientsBytes: traffic.total("shoal_mirror_sent_bytes_total"),
+    },
+    transfers: swarm.transfers().length,
+    registries: upstream.health().map(({ registry, backOffUntilMs, lastErrorCode }) => ({
+      registry,
+      ...(backOffUntilMs === undefined
+        ? {}
+        : { backOffUntil: new Date(backOffUntilMs).toISOString() }),
+      ...(lastErrorCode === undefined ? {} : { lastErrorCode }),
+    })),
+  };
+}
+
+function peersOf({ network, swarm }: Parts): PeerList {
+  const strikes = new Map(swarm.suspects().map(({ peer, strikes: count }) => [peer, count]));
+  return {
+    self: network.self,
+    peers: network.peers().map(({ id, state, addresses, source, lastSeenMs }) => ({
+      id,
+      state,
+      addresses: [...addresses],
+      source,
+      lastSeenAt: new Date(lastSeenMs).toISOString(),
+      strikes: strikes.get(id) ?? 0,
+    })),
+  };
+}
+
+async function answerMetrics(
+  { prometheus }: Parts,
+  url: string,
+  response: ServerResponse,
+): Promise<void> {
+  const path = url.split("?")[0];
+  if (path === "/livez" || path === "/readyz") {
+    response.writeHead(200, { "content-type": "text/plain" }).end("ok\n");
+    return;
+  }
+  if (path !== "/metrics") {
+    response.writeHead(404, { "content-type": "text/plain" }).end("see /metrics and /livez\n");
+    return;
+  }
+  response.writeHead(200, { "content-type": prometheus.contentType });
+  response.end(await prometheus.text());
+}

@@ -1,0 +1,90 @@
+import { createServer, type RequestListener, type Server } from "node:http";
+import { CodedError } from "@shoal/runtime";
+
+/** A server on one or more addresses, with one way to stop it. */
+export interface Listening extends AsyncDisposable {
+  /** `host:port` of each. */
+  readonly addresses: readonly string[];
+  readonly servers: readonly Server[];
+}
+
+export interface ListenInit {
+  /** `host:port` each; an address of a family that this machine does not have is left out. */
+  readonly addresses: readonly string[];
+  /** Named in errors. */
+  readonly setting: string;
+  /** Running answers have this long after the stop. Milliseconds. @default 10_000 */
+  readonly graceMs?: number;
+}
+
+/** Serves HTTP. @throws ERR_PORT_IN_USE, ERR_LISTEN */
+export async function listenHttp(answer: RequestListener, init: ListenInit): Promise<Listening> {
+  const servers: Server[] = [];
+  const addresses: string[] = [];
+  for (const address of init.addresses) {
+    const server = createServer(
+      {
+        // Go's clients keep idle connections for 30 to 120 s, and race with a server that closes sooner.
+        keepAliveTimeout: 125_000,
+        headersTimeout: 5000,
+        requestTimeout: 30_000,
+        connectionsCheckingInterval: 1000,
+      },
+      answer,
+    );
+    server.maxConnections = 1000;
+    try {
+      addresses.push(await listen(server, address));
+      servers.push(server);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if ((code === "EADDRNOTAVAIL" || code === "EAFNOSUPPORT") && init.addresses.length > 1)
+        continue;
+      await Promise.all(servers.map(async (other) => await stop(other, 0)));
+      throw listenFailure(address, init.setting, error);
+    }
+  }
+  return {
+    addresses,
+    servers,
+    async [Symbol.asyncDispose]() {
+      await Promise.all(servers.map(async (server) => await stop(server, init.graceMs ?? 10_000)));
+    },
+  };
+}
+
+async function listen(server: Server, address: string): Promise<string> {
+  const colon = address.lastIndexOf(":");
+  const host = address.slice(0, colon).replaceAll(/[[\]]/g, "");
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen({ host, port: Number(address.slice(colon + 1)), ipv6Only: true }, resolve);
+  });
+  const bound = server.address();
+  const port = typeof bound === "object" && bound !== null ? bound.port : 0;
+  return `${address.slice(0, colon)}:${port}`;
+}
+
+async function stop(server: Server, graceMs: number): Promise<void> {
+  const closed = new Promise<void>((resolve) => {
+    server.close(() => resolve());
+  });
+  server.closeIdleConnections();
+  const timer = setTimeout(() => server.closeAllConnections(), graceMs);
+  await closed;
+  clearTimeout(timer);
+}
+
+function listenFailure(address: string, setting: string, cause: unknown): CodedError {
+  const { code } = cause as NodeJS.ErrnoException;
+  if (code === "EADDRINUSE")
+    return new CodedError(
+      "ERR_PORT_IN_USE",
+      `${address} is in use; stop what listens there, another Shoal perhaps, or set ${setting}`,
+      { cause, details: { address } },
+    );
+  return new CodedError("ERR_LISTEN", `can't listen on ${address} (${code}); set ${setting}`, {
+    cause,
+    details: { address },
+  });
+}

@@ -1,0 +1,54 @@
+import { CodedError } from "@shoal/runtime";
+import { CommanderError } from "commander";
+import { parseCommandLine } from "./command-line.ts";
+import { startDaemon } from "./daemon.ts";
+import { loadConfiguration } from "./load-configuration.ts";
+import { createLogger } from "./logging.ts";
+import { welcome } from "./welcome.ts";
+
+const USAGE = 2;
+const FAILED = 1;
+
+const environment = { env: process.env, uid: process.getuid?.() ?? 0 };
+const printError = (text: string): void => void process.stderr.write(text);
+
+async function main(): Promise<void> {
+  const line = parseCommandLine(process.argv.slice(2), (text) => void process.stdout.write(text));
+  if (line === undefined) return;
+  const configuration = await loadConfiguration({
+    environment,
+    file: line.configFile,
+    flags: line.flags,
+  });
+  const logger = createLogger(configuration.log, process.stderr.isTTY, printError);
+  const daemon = await startDaemon({ logger, environment }, configuration);
+  process.stdout.write(welcome(daemon.places));
+
+  const stopped = Promise.withResolvers<string>();
+  for (const signal of ["SIGTERM", "SIGINT"] as const)
+    process.on(signal, () => {
+      stopped.resolve(signal);
+      // Whoever asks twice does not want to wait.
+      process.on(signal, () => process.exit(FAILED));
+    });
+  process.on("uncaughtException", (error) => {
+    logger.error({ error, stack: error.stack }, "the daemon failed");
+    process.exit(FAILED);
+  });
+  logger.info({ signal: await stopped.promise }, "the daemon stops");
+  await daemon[Symbol.asyncDispose]();
+  process.exit(0);
+}
+
+try {
+  await main();
+} catch (error) {
+  if (error instanceof CommanderError) process.exitCode = USAGE;
+  else if (error instanceof CodedError) {
+    printError(`error [${error.code}]: ${error.message}\n`);
+    process.exitCode = error.code === "ERR_CONFIG" ? USAGE : FAILED;
+  } else {
+    printError(`error [ERR_INTERNAL]: ${error instanceof Error ? error.stack : String(error)}\n`);
+    process.exitCode = FAILED;
+  }
+}

@@ -1,0 +1,225 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import {
+  type Digest,
+  type DistributionRequest,
+  isDigest,
+  parseDistributionPath,
+  parseManifest,
+  parseRange,
+  type Repository,
+  resolveNaming,
+} from "@shoal/oci";
+import { type Clock, hasCode, type Logger } from "@shoal/runtime";
+import type { Resolution, Swarm } from "@shoal/swarm";
+import type { Upstream, UpstreamDocument } from "@shoal/upstream";
+import { clientSignal, failureOf, sendError } from "./answers.ts";
+import { BodyCut, sendBody } from "./body.ts";
+import { createSizes } from "./sizes.ts";
+import type { MirrorMetrics } from "./metrics.ts";
+
+export interface MirrorComponents {
+  readonly swarm: Pick<Swarm, "resolve" | "open">;
+  readonly upstream: Pick<Upstream, "tags" | "referrers">;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly metrics: MirrorMetrics;
+}
+
+/** What one request is about. */
+interface Exchange {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly signal: AbortSignal;
+  readonly query: URLSearchParams;
+}
+
+type Kind = DistributionRequest["kind"] | "unknown";
+
+/** The pull side of the OCI distribution spec, for container engines. */
+export type Mirror = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
+
+export function createMirror(components: MirrorComponents): Mirror {
+  const { swarm, upstream, clock, logger, metrics } = components;
+  const sizes = createSizes();
+
+  function remember(manifest: Resolution): void {
+    try {
+      const { blobs, manifests } = parseManifest(manifest.bytes, manifest.mediaType);
+      for (const { digest, size } of blobs) sizes.set(digest, size);
+      for (const { digest } of manifests) sizes.delete(digest);
+    } catch (error) {
+      // Passed on as it is: whether it makes sense is the engine's to say.
+      logger.debug({ error, digest: manifest.digest }, "a manifest could not be read");
+    }
+  }
+
+  async function answerManifest(
+    { request, response, signal }: Exchange,
+    repository: Repository,
+    reference: Extract<DistributionRequest, { kind: "manifest" }>["reference"],
+  ): Promise<void> {
+    const accept = request.headers.accept?.split(",").map((type) => type.trim());
+    const found = await swarm.resolve(repository, reference, {
+      signal,
+      ...(accept === undefined ? {} : { accept }),
+    });
+    remember(found);
+    const headers: Record<string, string | number> = {
+      "content-type": found.mediaType,
+      "content-length": found.bytes.length,
+      "docker-content-digest": found.digest,
+      etag: `"${found.digest}"`,
+    };
+    // RFC 9111, section 5.1, and RFC 7234, section 5.5.1, for people who look.
+    if (!isDigest(reference)) headers["age"] = Math.round(found.ageMs / 1000);
+    if (found.stale) headers["warning"] = '110 shoal "Response is Stale"';
+    response.writeHead(200, headers);
+    if (request.method === "HEAD") {
+      response.end();
+      return;
+    }
+    metrics.sentBytes.add(found.bytes.length);
+    response.end(found.bytes);
+  }
+
+  async function answerBlob(
+    { request, response, signal }: Exchange,
+    repository: Repository,
+    digest: Digest,
+  ): Promise<void> {
+    const sizeBytes = sizes.get(digest);
+    await using blob = await swarm.open(
+      { digest, repository, ...(sizeBytes === undefined ? {} : { sizeBytes }) },
+      { signal },
+    );
+    const headers = {
+      "content-type": "application/octet-stream",
+      "docker-content-digest": digest,
+      "accept-ranges": "bytes",
+      etag: `"${digest}"`,
+    };
+    const wanted =
+      request.method === "GET" && request.headers.range !== undefined
+        ? parseRange(request.headers.range, blob.sizeBytes)
+        : undefined;
+    if (wanted === "unsatisfiable") {
+      const range = { "content-range": `bytes */${blob.sizeBytes}`, "content-length": 0 };
+      response.writeHead(416, { ...headers, ...range });
+      response.end();
+      return;
+    }
+    if (request.method === "HEAD") {
+      response.writeHead(200, { ...headers, "content-length": blob.sizeBytes });
+      response.end();
+      return;
+    }
+    // Several ranges are answered with everything, which RFC 9110, section 14.2, allows.
+    const single = wanted?.length === 1 ? wanted[0] : undefined;
+    const range = single ?? { start: 0, end: blob.sizeBytes };
+    await sendBody(response, {
+      status: single === undefined ? 200 : 206,
+      headers: {
+        ...headers,
+        "content-length": range.end - range.start,
+        ...(single === undefined
+          ? {}
+          : { "content-range": `bytes ${range.start}-${range.end - 1}/${blob.sizeBytes}` }),
+      },
+      chunks: blob.stream(range, { signal }),
+      clock,
+      signal,
+      onBytes: (lengthBytes) => metrics.sentBytes.add(lengthBytes),
+    });
+  }
+
+  function answerDocument({ request, response }: Exchange, document: UpstreamDocument): void {
+    response.writeHead(200, {
+      "content-type": document.mediaType,
+      "content-length": document.bytes.length,
+      ...(document.next === undefined ? {} : { link: `<${document.next}>; rel="next"` }),
+      ...(document.filtersApplied === undefined
+        ? {}
+        : { "oci-filters-applied": document.filtersApplied }),
+    });
+    response.end(request.method === "HEAD" ? undefined : document.bytes);
+  }
+
+  async function answer(exchange: Exchange, asked: DistributionRequest): Promise<void> {
+    const { response, query, signal } = exchange;
+    if (asked.kind === "base") {
+      response.writeHead(200, { "content-type": "application/json", "content-length": 2 });
+      response.end(exchange.request.method === "HEAD" ? undefined : "{}");
+      return;
+    }
+    if (asked.kind === "upload") {
+      sendError(response, unsupported);
+      return;
+    }
+    const repository = resolveNaming(asked.name, query.get("ns") ?? undefined);
+    query.delete("ns");
+    switch (asked.kind) {
+      case "manifest":
+        await answerManifest(exchange, repository, asked.reference);
+        return;
+      case "blob":
+        await answerBlob(exchange, repository, asked.digest);
+        return;
+      case "tags":
+        answerDocument(exchange, await upstream.tags(repository, query, { signal }));
+        return;
+      case "referrers":
+        answerDocument(
+          exchange,
+          await upstream.referrers(repository, asked.digest, query, { signal }),
+        );
+        return;
+    }
+  }
+
+  function report(kind: Kind, response: ServerResponse, startMs: number): void {
+    const labels = { kind, status: `${Math.floor(response.statusCode / 100)}xx` };
+    metrics.requests.add(1, labels);
+    metrics.seconds.observe((clock.now() - startMs) / 1000, { kind });
+  }
+
+  return async (request, response) => {
+    const startMs = clock.now();
+    const url = new URL(request.url ?? "/", "http://mirror");
+    const asked = parseDistributionPath(url.pathname);
+    const kind: Kind = asked?.kind ?? "unknown";
+    try {
+      if (request.method !== "GET" && request.method !== "HEAD") sendError(response, unsupported);
+      else if (asked === undefined)
+        sendError(response, {
+          status: 404,
+          code: "NAME_UNKNOWN",
+          message: "no such path in the distribution API",
+        });
+      else {
+        const signal = clientSignal(request, response);
+        await answer({ request, response, signal, query: url.searchParams }, asked);
+      }
+    } catch (error) {
+      if (error instanceof BodyCut)
+        logger.info({ error: error.cause, url: request.url }, "a body ended short");
+      else if (hasCode(error, "ERR_CLIENT_GONE")) response.destroy();
+      else {
+        logger.info({ error, url: request.url }, "a request could not be answered");
+        if (response.headersSent) response.destroy();
+        else
+          sendError(
+            response,
+            failureOf(error, kind === "manifest" || kind === "blob" ? kind : "name"),
+          );
+      }
+    } finally {
+      report(kind, response, startMs);
+    }
+  };
+}
+
+const unsupported = {
+  status: 405,
+  code: "UNSUPPORTED",
+  message: "Shoal's mirror is for pulling; push to the registry itself",
+} as const;

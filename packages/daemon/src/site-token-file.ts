@@ -1,0 +1,43 @@
+import { mkdir, open, readFile, rename } from "node:fs/promises";
+import { dirname } from "node:path";
+import { CodedError } from "@shoal/runtime";
+import { parseSiteToken, type SiteToken } from "@shoal/network";
+
+/** Reads the site's token; `undefined` when there is none yet. @throws ERR_TOKEN_INVALID, ERR_TOKEN_FILE */
+export async function readTokenFile(path: string): Promise<SiteToken | undefined> {
+  let text: string;
+  try {
+    text = await readFile(path, "utf8");
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw fileError(path, "read", cause);
+  }
+  return parseSiteToken(text);
+}
+
+/** Keeps the token in a file that only its owner reads. @throws ERR_TOKEN_FILE */
+export async function writeTokenFile(path: string, token: SiteToken): Promise<void> {
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    const temporary = `${path}.${process.pid}.tmp`;
+    const handle = await open(temporary, "w", 0o600);
+    try {
+      await handle.writeFile(`${token}\n`);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, path);
+  } catch (cause) {
+    throw fileError(path, "written", cause);
+  }
+}
+
+function fileError(path: string, verb: string, cause: unknown): CodedError<"ERR_TOKEN_FILE"> {
+  const { code } = cause as NodeJS.ErrnoException;
+  return new CodedError(
+    "ERR_TOKEN_FILE",
+    `the site's token file ${path} can't be ${verb} (${code}); see that the daemon's user owns it, or set site.tokenFile`,
+    { cause, details: { path } },
+  );
+}

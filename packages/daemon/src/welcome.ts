@@ -1,0 +1,39 @@
+/** Where a running daemon is reached. */
+export interface Places {
+  readonly mirror: readonly string[];
+  readonly socket: string;
+  readonly swarm: readonly string[];
+  readonly metrics: readonly string[];
+  readonly state: string;
+  readonly inSite: boolean;
+}
+
+/** What a person who has just started the daemon needs: where it listens, and lines to paste. */
+export function welcome(places: Places): string {
+  const mirror = places.mirror[0] ?? "127.0.0.1:5055";
+  const site = places.inSite
+    ? `  peers    ${places.swarm.join(", ") || "–"}`
+    : "  peers    none: this machine shares with nobody yet. `npm run shoal token` makes a site,\n           `npm run shoal join` on another machine joins it.";
+  return `Shoal is running.
+  mirror   ${places.mirror.map((address) => `http://${address}`).join(", ")}
+  socket   ${places.socket}
+  metrics  ${places.metrics.map((address) => `http://${address}/metrics`).join(", ")}
+  state    ${places.state}
+${site}
+
+Docker: in /etc/docker/daemon.json, then restart Docker
+  { "registry-mirrors": ["http://${mirror}"] }
+
+containerd: in /etc/containerd/certs.d/_default/hosts.toml (config_path must name /etc/containerd/certs.d)
+  [host."http://${mirror}"]
+    capabilities = ["pull", "resolve"]
+
+Podman, CRI-O, Buildah, Skopeo: in /etc/containers/registries.conf.d/shoal.conf
+  [[registry]]
+  location = "docker.io"
+  [[registry.mirror]]
+  location = "${mirror}/docker.io"
+  insecure = true
+
+`;
+}

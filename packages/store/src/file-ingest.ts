@@ -1,0 +1,230 @@
+import { createHash } from "node:crypto";
+import { type FileHandle, open, readFile, rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
+import { type AbortOptions, CodedError } from "@shoal/runtime";
+import { createBitfield } from "./bitfield.ts";
+import { digestMismatch, outOfRange, pieceLengthWrong, pieceMissing } from "./failures.ts";
+import { type PieceIndex, pieceAt, pieceGeometry, pieceLength, pieceOffset } from "./geometry.ts";
+import {
+  JOURNAL_HEADER_BYTES,
+  JOURNAL_RECORD_BYTES,
+  journalHeader,
+  journalRecord,
+  readJournal,
+} from "./journal.ts";
+import { createPrefixHash } from "./prefix-hash.ts";
+import { storeError, syncFolder, withStoreErrors } from "./store-io.ts";
+import type { BlobInfo, Ingest } from "./types.ts";
+
+/** Dirty pages are written out in the background each so many bytes, so that a commit has little left to wait for. */
+const SYNC_BYTES = 32 * 1024 * 1024;
+
+export interface FileIngestInit {
+  readonly target: BlobInfo;
+  readonly dataPath: string;
+  readonly journalPath: string;
+  /** Where the committed blob goes. */
+  readonly blobPath: string;
+  /** Called once, when the ingest is closed by whichever way. */
+  readonly onClosed: (outcome: "kept" | "committed" | "discarded") => void;
+}
+
+/** An ingest with the room that it still needs, for the store's reservations. */
+export interface FileIngest extends Ingest {
+  readonly missingBytes: number;
+}
+
+/**
+ * Opens the data file and the journal of an ingest. Pieces that the journal names are believed only when their
+ * bytes still have the hash that was journaled: a page that was lost or has rotted is fetched again.
+ * @throws ERR_STORE_IO and what else storeError makes of a failing disk
+ */
+export async function openFileIngest(init: FileIngestInit): Promise<FileIngest> {
+  const { target, dataPath, journalPath } = init;
+  const { sizeBytes } = target;
+  const geometry = pieceGeometry(sizeBytes);
+  const files: FileHandle[] = [];
+  try {
+    const known = await readKnown();
+    const data = await open(dataPath, known === undefined ? "w+" : "r+", 0o644);
+    files.push(data);
+    const journal = await open(`${journalPath}.tmp`, "w", 0o644);
+    files.push(journal);
+    await data.truncate(sizeBytes);
+    const hashes =
+      known === undefined ? new Map<PieceIndex, Uint8Array>() : await believe(data, known);
+    const records = [...hashes].map(([piece, hash]) => journalRecord(piece, hash));
+    await journal.write(Buffer.concat([journalHeader(sizeBytes), ...records]), 0);
+    await rename(`${journalPath}.tmp`, journalPath);
+    return createFileIngest(init, data, journal, hashes);
+  } catch (error) {
+    await Promise.all(files.map(async (file) => await file.close()));
+    throw storeError(error, dataPath);
+  }
+
+  async function readKnown(): Promise<Map<PieceIndex, Uint8Array> | undefined> {
+    try {
+      return readJournal(await readFile(journalPath), sizeBytes, geometry.pieceCount);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+      throw error;
+    }
+  }
+
+  async function believe(
+    data: FileHandle,
+    journaled: ReadonlyMap<PieceIndex, Uint8Array>,
+  ): Promise<Map<PieceIndex, Uint8Array>> {
+    const believed = new Map<PieceIndex, Uint8Array>();
+    const buffer = Buffer.allocUnsafeSlow(geometry.pieceSizeBytes);
+    for (const [piece, hash] of journaled) {
+      const length = pieceLength(geometry, piece);
+      const { bytesRead } = await data.read(buffer, 0, length, pieceOffset(geometry, piece));
+      const found = createHash("sha256").update(buffer.subarray(0, bytesRead)).digest();
+      if (bytesRead === length && found.equals(hash)) believed.set(piece, hash);
+    }
+    return believed;
+  }
+}
+
+function createFileIngest(
+  init: FileIngestInit,
+  data: FileHandle,
+  journal: FileHandle,
+  hashes: Map<PieceIndex, Uint8Array>,
+): FileIngest {
+  const { target, dataPath, journalPath, blobPath, onClosed } = init;
+  const { digest, sizeBytes } = target;
+  const geometry = pieceGeometry(sizeBytes);
+  const have = createBitfield(geometry.pieceCount);
+  for (const piece of hashes.keys()) have.set(piece);
+  const prefix = createPrefixHash(digest, geometry, have, readPiece);
+  const writing = new Map<PieceIndex, Promise<void>>();
+  let journalEnd = JOURNAL_HEADER_BYTES + hashes.size * JOURNAL_RECORD_BYTES;
+  let unsyncedBytes = 0;
+  let syncing: Promise<void> | undefined;
+  let closed = false;
+
+  async function readAt(offset: number, length: number): Promise<Uint8Array> {
+    const buffer = Buffer.allocUnsafeSlow(length);
+    const { bytesRead } = await data.read(buffer, 0, length, offset);
+    if (bytesRead !== length)
+      throw new CodedError("ERR_STORE_IO", `${dataPath} is shorter than it was; look at the disk`);
+    return new Uint8Array(buffer.buffer, 0, length);
+  }
+
+  async function readPiece(piece: PieceIndex, length: number): Promise<Uint8Array> {
+    return await withStoreErrors(dataPath, () => readAt(pieceOffset(geometry, piece), length));
+  }
+
+  async function append(piece: PieceIndex, hash: Uint8Array | undefined): Promise<void> {
+    const at = journalEnd;
+    journalEnd += JOURNAL_RECORD_BYTES;
+    await journal.write(journalRecord(piece, hash), 0, JOURNAL_RECORD_BYTES, at);
+  }
+
+  async function writePiece(piece: PieceIndex, bytes: Uint8Array): Promise<void> {
+    const hash = createHash("sha256").update(bytes).digest();
+    await data.write(bytes, 0, bytes.length, pieceOffset(geometry, piece));
+    await append(piece, hash);
+    hashes.set(piece, hash);
+    have.set(piece);
+    prefix.written(piece, bytes);
+    unsyncedBytes += bytes.length;
+    if (unsyncedBytes < SYNC_BYTES || syncing !== undefined) return;
+    unsyncedBytes = 0;
+    syncing = data
+      .datasync()
+      .catch(() => undefined)
+      .finally(() => {
+        syncing = undefined;
+      });
+  }
+
+  async function close(outcome: "kept" | "committed" | "discarded"): Promise<void> {
+    if (closed) return;
+    closed = true;
+    await Promise.allSettled(writing.values());
+    await syncing;
+    await Promise.all([data.close(), journal.close()]);
+    onClosed(outcome);
+  }
+
+  function ensureOpen(): void {
+    if (closed) throw new CodedError("ERR_INGEST_CLOSED", `the ingest of ${digest} is closed`);
+  }
+
+  return {
+    digest,
+    sizeBytes,
+    geometry,
+    have,
+    get missingBytes() {
+      return Math.max(0, sizeBytes - have.count * geometry.pieceSizeBytes);
+    },
+    async write(piece, bytes, options: AbortOptions = {}) {
+      options.signal?.throwIfAborted();
+      ensureOpen();
+      const length = pieceLength(geometry, piece);
+      if (bytes.length !== length) throw pieceLengthWrong(piece, bytes.length, length);
+      if (have.has(piece)) return;
+      const under = writing.get(piece) ?? withStoreErrors(dataPath, () => writePiece(piece, bytes));
+      writing.set(piece, under);
+      try {
+        await under;
+      } finally {
+        writing.delete(piece);
+      }
+    },
+    async read(offset, length, options: AbortOptions = {}) {
+      options.signal?.throwIfAborted();
+      ensureOpen();
+      if (offset < 0 || length < 0 || offset + length > sizeBytes)
+        throw outOfRange(offset, length, sizeBytes);
+      for (let at = offset; at < offset + length; ) {
+        const piece = pieceAt(geometry, at);
+        if (!have.has(piece)) throw pieceMissing(piece);
+        at = pieceOffset(geometry, piece) + geometry.pieceSizeBytes;
+      }
+      return await withStoreErrors(dataPath, () => readAt(offset, length));
+    },
+    pieceHash: (piece) => hashes.get(piece),
+    async drop(pieces) {
+      ensureOpen();
+      const dropped = [...pieces].filter((piece) => have.clear(piece));
+      prefix.dropped(dropped);
+      await withStoreErrors(journalPath, async () => {
+        for (const piece of dropped) {
+          hashes.delete(piece);
+          await append(piece, undefined);
+        }
+      });
+    },
+    async commit(options: AbortOptions = {}) {
+      options.signal?.throwIfAborted();
+      ensureOpen();
+      for (let piece = 0; piece < geometry.pieceCount; piece++)
+        if (!have.has(piece as PieceIndex)) throw pieceMissing(piece as PieceIndex);
+      const found = await prefix.finish();
+      if (found !== digest) {
+        // The hash is spent; another try begins at the first piece.
+        prefix.dropped([0 as PieceIndex]);
+        throw digestMismatch(digest, found);
+      }
+      await withStoreErrors(blobPath, async () => {
+        await data.datasync();
+        await rename(dataPath, blobPath);
+        await syncFolder(dirname(blobPath));
+      });
+      await close("committed");
+      await rm(journalPath, { force: true });
+      return { digest, sizeBytes };
+    },
+    async discard() {
+      await close("discarded");
+      await rm(dataPath, { force: true });
+      await rm(journalPath, { force: true });
+    },
+    [Symbol.asyncDispose]: async () => await close("kept"),
+  };
+}

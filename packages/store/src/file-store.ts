@@ -1,0 +1,254 @@
+import { randomUUID } from "node:crypto";
+import { mkdir, open, readdir, rename, rm, stat, statfs, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { type Digest, digestAlgorithm, digestHex, digestOf, isDigest } from "@shoal/oci";
+import { type Clock, hasCode, type Logger, type MetricsRegister } from "@shoal/runtime";
+import { openBlobFile } from "./blob-file.ts";
+import { blobExists, blobTooLarge, digestMismatch, ingestOpen, storeFull } from "./failures.ts";
+import { type FileIngest, openFileIngest } from "./file-ingest.ts";
+import { openImageIndex } from "./image-index.ts";
+import { createStoreListeners } from "./listeners.ts";
+import { createStoreMetrics } from "./metrics.ts";
+import { storeError, syncFolder, withStoreErrors } from "./store-io.ts";
+import { openTables } from "./tables.ts";
+import type { BlobInfo, Ingest, Store } from "./types.ts";
+
+/** An ingest that nobody went on with for this long is removed. Milliseconds. */
+const FORGET_INGEST_MS = 24 * 3600 * 1000;
+const SWEEP_MS = 3600 * 1000;
+const ALGORITHMS = ["sha256", "sha512"] as const;
+
+export interface FileStoreComponents {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly metrics: MetricsRegister;
+}
+
+export interface FileStoreInit {
+  /** An OCI image layout, with `ingests/` and `index/` beside it. Made if missing. */
+  readonly directory: string;
+  /** Bytes of the file system that stay free. @default 0 */
+  readonly minFreeBytes?: number;
+}
+
+/**
+ * Opens the store of a folder. The files are the truth: the list of blobs is read from their folder.
+ * @throws ERR_STORE_LOCKED, ERR_STORE_PERMISSION, ERR_STORE_READ_ONLY, ERR_STORE_FULL, ERR_STORE_SCHEMA, ERR_STORE_IO
+ */
+export async function openFileStore(
+  components: FileStoreComponents,
+  init: FileStoreInit,
+): Promise<Store> {
+  const { clock, logger } = components;
+  const { directory, minFreeBytes = 0 } = init;
+  const ingestFolder = join(directory, "ingests");
+  const metrics = createStoreMetrics(components.metrics);
+  const listeners = createStoreListeners();
+  const blobs = new Map<Digest, BlobInfo>();
+  const open_ = new Map<Digest, FileIngest | "opening">();
+  let blobBytes = 0;
+  let sweepTimer: Disposable | undefined;
+
+  await makeLayout(directory);
+  const tables = await openTables(join(directory, "index"), logger);
+  const images = await openImageIndex(directory, logger);
+  for await (const info of findBlobs(directory)) remember(info);
+  await sweep();
+
+  function blobPath(digest: Digest): string {
+    return join(directory, "blobs", digestAlgorithm(digest), digestHex(digest));
+  }
+
+  function ingestPath(digest: Digest, suffix: "data" | "journal"): string {
+    return join(ingestFolder, `${digestAlgorithm(digest)}-${digestHex(digest)}.${suffix}`);
+  }
+
+  function remember(info: BlobInfo): void {
+    if (blobs.has(info.digest)) return;
+    blobs.set(info.digest, info);
+    blobBytes += info.sizeBytes;
+    metrics.blobs.set(blobs.size);
+    metrics.blobBytes.set(blobBytes);
+  }
+
+  function committed(info: BlobInfo): BlobInfo {
+    remember(info);
+    metrics.commits.add(1, { outcome: "committed" });
+    listeners.emit("committed", info);
+    return info;
+  }
+
+  async function freeBytes(): Promise<number> {
+    const { bavail, bsize } = await withStoreErrors(directory, () => statfs(directory));
+    let promised = 0;
+    for (const ingest of open_.values()) if (ingest !== "opening") promised += ingest.missingBytes;
+    return bavail * bsize - promised - minFreeBytes;
+  }
+
+  async function reserve(neededBytes: number): Promise<void> {
+    const free = await freeBytes();
+    if (neededBytes > free) throw storeFull(neededBytes, Math.max(0, free));
+  }
+
+  /** Removes ingests that were left, and what a killed daemon was writing. */
+  async function sweep(): Promise<void> {
+    sweepTimer = clock.schedule(SWEEP_MS, () => {
+      sweep().catch((error: unknown) => logger.warn({ error }, "old ingests could not be removed"));
+    });
+    for (const name of await readdir(ingestFolder)) {
+      const path = join(ingestFolder, name);
+      const found = await stat(path).catch(() => undefined);
+      const inUse = [...open_.keys()].some((digest) => name.includes(digestHex(digest)));
+      if (found === undefined || inUse) continue;
+      const old = Date.now() - found.mtimeMs > FORGET_INGEST_MS;
+      if (old || name.startsWith("put-")) await rm(path, { force: true });
+    }
+  }
+
+  async function openIngest(target: BlobInfo): Promise<Ingest> {
+    const { digest, sizeBytes } = target;
+    if (blobs.has(digest)) throw blobExists(digest);
+    if (open_.has(digest)) throw ingestOpen(digest);
+    open_.set(digest, "opening");
+    try {
+      const ingest = await openFileIngest({
+        target,
+        dataPath: ingestPath(digest, "data"),
+        journalPath: ingestPath(digest, "journal"),
+        blobPath: blobPath(digest),
+        onClosed(outcome) {
+          open_.delete(digest);
+          if (outcome === "committed") committed({ digest, sizeBytes });
+        },
+      });
+      try {
+        await reserve(ingest.missingBytes);
+      } catch (error) {
+        await (ingest.have.count === 0 ? ingest.discard() : ingest[Symbol.asyncDispose]());
+        throw error;
+      }
+      open_.set(digest, ingest);
+      return ingest;
+    } catch (error) {
+      open_.delete(digest);
+      throw error;
+    }
+  }
+
+  async function put(digest: Digest, bytes: Uint8Array): Promise<BlobInfo> {
+    const known = blobs.get(digest);
+    if (known !== undefined) return known;
+    const found = digestOf(bytes, digestAlgorithm(digest));
+    if (found !== digest) {
+      metrics.commits.add(1, { outcome: "mismatch" });
+      throw digestMismatch(digest, found);
+    }
+    await reserve(bytes.length);
+    const temporary = join(ingestFolder, `put-${randomUUID()}`);
+    const path = blobPath(digest);
+    try {
+      const file = await open(temporary, "w", 0o644);
+      try {
+        await file.writeFile(bytes);
+        await file.datasync();
+      } finally {
+        await file.close();
+      }
+      await rename(temporary, path);
+      await syncFolder(dirname(path));
+    } catch (error) {
+      await rm(temporary, { force: true }).catch(() => undefined);
+      metrics.commits.add(1, { outcome: "failed" });
+      throw storeError(error, path);
+    }
+    return committed({ digest, sizeBytes: bytes.length });
+  }
+
+  return {
+    stat: (digest) => blobs.get(digest),
+    blobs: () => blobs.values(),
+    async open(digest) {
+      const info = blobs.get(digest);
+      if (info === undefined) return undefined;
+      try {
+        return await openBlobFile(blobPath(digest), info);
+      } catch (error) {
+        if (!hasCode(error, "ERR_STORE_IO") || error.details["errno"] !== "ENOENT") throw error;
+        logger.warn({ digest }, "a blob's file is gone; it is fetched again when it is asked for");
+        blobs.delete(digest);
+        blobBytes -= info.sizeBytes;
+        listeners.emit("removed", info);
+        return undefined;
+      }
+    },
+    async readAll(digest, limitBytes) {
+      const info = blobs.get(digest);
+      if (info === undefined) return undefined;
+      if (info.sizeBytes > limitBytes) throw blobTooLarge(digest, info.sizeBytes, limitBytes);
+      await using handle = await openBlobFile(blobPath(digest), info);
+      return await handle.read(0, info.sizeBytes);
+    },
+    put,
+    openIngest: async (target) => await openIngest(target),
+    async remove(digest) {
+      const info = blobs.get(digest);
+      if (info === undefined) return false;
+      blobs.delete(digest);
+      blobBytes -= info.sizeBytes;
+      await withStoreErrors(directory, () => rm(blobPath(digest), { force: true }));
+      metrics.removed.add(1);
+      metrics.blobs.set(blobs.size);
+      metrics.blobBytes.set(blobBytes);
+      listeners.emit("removed", info);
+      return true;
+    },
+    table: (name) => tables.table(name),
+    nameImage: async (image) => await images.name(image),
+    images: async () => images.list(),
+    async usage() {
+      const { bavail, bsize } = await withStoreErrors(directory, () => statfs(directory));
+      const names = (await readdir(ingestFolder)).filter((name) => name.endsWith(".data"));
+      const sizes = await Promise.all(
+        names.map(
+          async (name) =>
+            (await stat(join(ingestFolder, name)).catch(() => undefined))?.blocks ?? 0,
+        ),
+      );
+      return {
+        blobs: blobs.size,
+        blobBytes,
+        ingests: names.length,
+        ingestBytes: sizes.reduce((sum, blocks) => sum + blocks * 512, 0),
+        freeBytes: bavail * bsize,
+      };
+    },
+    on: listeners.on,
+    async [Symbol.asyncDispose]() {
+      sweepTimer?.[Symbol.dispose]();
+      for (const ingest of open_.values())
+        if (ingest !== "opening") await ingest[Symbol.asyncDispose]();
+      await tables[Symbol.asyncDispose]();
+    },
+  };
+}
+
+async function makeLayout(directory: string): Promise<void> {
+  await withStoreErrors(directory, async () => {
+    for (const algorithm of ALGORITHMS)
+      await mkdir(join(directory, "blobs", algorithm), { recursive: true });
+    await mkdir(join(directory, "ingests"), { recursive: true });
+    const layout = JSON.stringify({ imageLayoutVersion: "1.0.0" });
+    await writeFile(join(directory, "oci-layout"), layout);
+  });
+}
+
+async function* findBlobs(directory: string): AsyncGenerator<BlobInfo> {
+  for (const algorithm of ALGORITHMS) {
+    const folder = join(directory, "blobs", algorithm);
+    for (const hex of await withStoreErrors(folder, () => readdir(folder))) {
+      const digest = `${algorithm}:${hex}`;
+      const found = isDigest(digest) ? await stat(join(folder, hex)) : undefined;
+      if (isDigest(digest) && found?.isFile() === true) yield { digest, sizeBytes: found.size };
+    }
+  }
+}
