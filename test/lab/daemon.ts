@@ -1,0 +1,127 @@
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type ApiClient, createApiClient, type Status } from "@shoal/api";
+import type { Place } from "./lan.ts";
+import { type Running, start, until } from "./processes.ts";
+
+const ROOT = new URL("../..", import.meta.url).pathname;
+export const NODE = join(ROOT, "node_modules/.bin/node");
+const MAIN = join(ROOT, "packages/daemon/src/main.ts");
+
+export interface LabDaemonInit {
+  /** Where it runs; on this machine's own network when absent. */
+  readonly place?: Place;
+  /** Its state, socket and log. */
+  readonly folder: string;
+  /** Site token; alone without one. */
+  readonly token?: string;
+  /** The registry's `address:port`, spoken to in plain HTTP; docker.io stands for it as well. */
+  readonly registry: string;
+  /** More of the configuration file, in YAML. */
+  readonly extra?: string;
+  /** @default 127.0.0.1:5055 */
+  readonly mirror?: string;
+}
+
+/** A line of a daemon's log. */
+export type LogLine = Readonly<Record<string, unknown>> & {
+  readonly msg: string;
+  readonly level: string;
+};
+
+/** A Shoal daemon in a machine of the lab. */
+export interface LabDaemon extends AsyncDisposable {
+  readonly pid: number;
+  readonly api: ApiClient;
+  readonly state: string;
+  status(): Promise<Status>;
+  /** Waits until so many members are up. */
+  peersUp(count: number): Promise<void>;
+  logs(): Promise<LogLine[]>;
+  kill9(): Promise<void>;
+  restart(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** The flags that the root package starts the daemon with. */
+async function nodeFlags(): Promise<string[]> {
+  const { scripts } = JSON.parse(await readFile(join(ROOT, "package.json"), "utf8")) as {
+    scripts: { start: string };
+  };
+  return scripts.start.split(" ").filter((word) => word.startsWith("--"));
+}
+
+export async function startDaemon(init: LabDaemonInit): Promise<LabDaemon> {
+  const { folder, registry } = init;
+  await mkdir(folder, { recursive: true });
+  const state = join(folder, "state");
+  const socketPath = join(folder, "shoal.sock");
+  const outputFile = join(folder, "daemon.log");
+  const configuration = join(folder, "shoal.yaml");
+  const tokenFile = join(folder, "token");
+  if (init.token !== undefined) await writeFile(tokenFile, `${init.token}\n`);
+  await writeFile(
+    configuration,
+    [
+      `state: ${state}`,
+      `socket: ${socketPath}`,
+      `mirror: { listen: ["${init.mirror ?? "127.0.0.1:5055"}"] }`,
+      "log: { level: debug, format: json }",
+      `site: { tokenFile: ${tokenFile} }`,
+      "registries:",
+      `  "${registry}": { plainHttp: true }`,
+      `  docker.io: { endpoint: "http://${registry}" }`,
+      init.extra ?? "",
+      "",
+    ].join("\n"),
+  );
+  const argv = [NODE, ...(await nodeFlags()), MAIN, "--config", configuration];
+  const command = init.place === undefined ? argv : init.place.within(argv);
+  const api = createApiClient({ socketPath });
+  let running: Running;
+
+  async function begin(): Promise<void> {
+    running = start(command, { outputFile });
+    await until("the daemon answers", async () => {
+      if (!running.isRunning)
+        throw new Error(`the daemon ended: ${(await running.output()).slice(-2000)}`);
+      return await api.status().then(
+        () => true,
+        () => false,
+      );
+    });
+  }
+
+  await begin();
+  return {
+    get pid() {
+      return running.pid;
+    },
+    api,
+    state,
+    status: async () => await api.status(),
+    async peersUp(count) {
+      await until(`${count} peers are up`, async () => (await api.status()).peersUp >= count);
+    },
+    async logs() {
+      const lines = (await running.output()).split("\n").filter((line) => line.startsWith("{"));
+      return lines.flatMap((line) => {
+        try {
+          return [JSON.parse(line) as LogLine];
+        } catch {
+          return [];
+        }
+      });
+    },
+    async kill9() {
+      running.kill("SIGKILL");
+      await running.exited;
+    },
+    restart: begin,
+    stop: async () => await running[Symbol.asyncDispose](),
+    async [Symbol.asyncDispose]() {
+      await api[Symbol.asyncDispose]();
+      await running[Symbol.asyncDispose]();
+    },
+  };
+}

@@ -1,0 +1,82 @@
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Place } from "./lan.ts";
+import { type Running, start, until } from "./processes.ts";
+import { run } from "./run.ts";
+
+const PORT = 5000;
+
+/** A line of the registry's access log. */
+export interface AccessEntry {
+  readonly method: string;
+  readonly path: string;
+  readonly status: number;
+}
+
+/** A real docker-registry in its place behind the uplink. */
+export interface LabRegistry extends AsyncDisposable {
+  /** `address:port`, as references name it. */
+  readonly host: string;
+  readonly url: string;
+  /** Requests answered so far. */
+  accesses(): Promise<AccessEntry[]>;
+  stop(): Promise<void>;
+  start(): Promise<void>;
+}
+
+export async function startRegistry(place: Place, folder: string): Promise<LabRegistry> {
+  await mkdir(folder, { recursive: true });
+  const configuration = join(folder, "registry.yml");
+  const outputFile = join(folder, "registry.log");
+  const host = `${place.address}:${PORT}`;
+  const url = `http://${host}`;
+  await writeFile(
+    configuration,
+    [
+      "version: 0.1",
+      "log: { level: warn, accesslog: { disabled: false } }",
+      `storage: { filesystem: { rootdirectory: "${join(folder, "storage")}" }, delete: { enabled: true } }`,
+      `http: { addr: "0.0.0.0:${PORT}", relativeurls: true }`,
+      "",
+    ].join("\n"),
+  );
+  let running: Running | undefined;
+
+  const registry: LabRegistry = {
+    host,
+    url,
+    async accesses() {
+      const text = (await running?.output()) ?? "";
+      return [
+        ...text.matchAll(/"(GET|HEAD|PUT|POST|PATCH|DELETE) ([^ ]+) HTTP\/[0-9.]+" ([0-9]{3})/g),
+      ].map(([, method, path, status]) => ({
+        method: method!,
+        path: path!,
+        status: Number(status),
+      }));
+    },
+    async stop() {
+      await running?.[Symbol.asyncDispose]();
+      running = undefined;
+    },
+    async start() {
+      running = start(place.within(["docker-registry", "serve", configuration]), { outputFile });
+      await until("the registry answers", async () => {
+        const probe = place.within([
+          "curl",
+          "-fsS",
+          "-o",
+          "/dev/null",
+          `http://127.0.0.1:${PORT}/v2/`,
+        ]);
+        return await run(probe).then(
+          () => true,
+          () => false,
+        );
+      });
+    },
+    [Symbol.asyncDispose]: async () => await registry.stop(),
+  };
+  await registry.start();
+  return registry;
+}
