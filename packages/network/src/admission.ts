@@ -6,7 +6,8 @@ import type { FramedStream } from "./frames.ts";
 
 export const ADMISSION_PROTOCOL = "/shoal/admit/1";
 export const ADMISSION_FRAME_BYTES = 128 * 1024;
-const ADMISSION_MS = 5000;
+/** How long an admission may take, in milliseconds. */
+export const ADMISSION_MS = 5000;
 const NONCE_BYTES = 32;
 const MAX_ROSTER = 300;
 

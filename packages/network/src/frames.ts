@@ -8,6 +8,10 @@ const SLICE_BYTES = 256 * 1024;
 /** A stream that carries one frame after another: four bytes of length, big endian, then the bytes. */
 export interface FramedStream {
   readonly open: boolean;
+  /** Aborts when the stream has ended, in either way. */
+  readonly signal: AbortSignal;
+  /** How the peer broke the framing, if it did. */
+  readonly fault: CodedError<"ERR_PEER_PROTOCOL"> | undefined;
   /** The next frame; `undefined` when the stream has ended between frames. @throws ERR_PEER_UNREACHABLE, ERR_PEER_PROTOCOL */
   read(options?: AbortOptions): Promise<Uint8Array | undefined>;
   /** Sends the parts as one frame. @throws ERR_PEER_UNREACHABLE, ERR_PEER_PROTOCOL */
@@ -31,6 +35,8 @@ export function frameStream(stream: Stream, limits: FrameLimits): FramedStream {
   let filled = 0;
   let ended = false;
   let failure: Error | undefined;
+  let fault: CodedError<"ERR_PEER_PROTOCOL"> | undefined;
+  const over = new AbortController();
   const frames: Uint8Array[] = [];
   let waiter = Promise.withResolvers<void>();
 
@@ -43,7 +49,13 @@ export function frameStream(stream: Stream, limits: FrameLimits): FramedStream {
   function fail(error: Error): void {
     failure ??= error;
     stream.abort(error);
+    over.abort(error);
     wake();
+  }
+
+  function blame(how: string): void {
+    fault = protocolError(how);
+    fail(fault);
   }
 
   function take(chunk: Uint8Array): void {
@@ -57,14 +69,12 @@ export function frameStream(stream: Stream, limits: FrameLimits): FramedStream {
         if (headerFilled < HEADER_BYTES) return;
         const length = header.readUInt32BE(0);
         if (length > limits.readBytes) {
-          fail(
-            protocolError(`sent a frame of ${length} bytes, over the limit of ${limits.readBytes}`),
-          );
+          blame(`sent a frame of ${length} bytes, over the limit of ${limits.readBytes}`);
           return;
         }
         // Neither end sends a frame before the last one is answered.
         if (frames.length > 0) {
-          fail(protocolError("sent a frame out of turn"));
+          blame("sent a frame out of turn");
           return;
         }
         frame = Buffer.allocUnsafeSlow(length);
@@ -93,6 +103,7 @@ export function frameStream(stream: Stream, limits: FrameLimits): FramedStream {
   });
   stream.addEventListener("close", () => {
     ended = true;
+    over.abort(unreachable("closed the stream"));
     wake();
   });
 
@@ -119,6 +130,10 @@ export function frameStream(stream: Stream, limits: FrameLimits): FramedStream {
   }
 
   return {
+    signal: over.signal,
+    get fault() {
+      return fault;
+    },
     get open() {
       return failure === undefined && !ended && stream.status === "open";
     },

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdir, open, readFile, rename } from "node:fs/promises";
+import { mkdir, open, readFile, rename, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { generateKeyPair, privateKeyFromProtobuf, privateKeyToProtobuf } from "@libp2p/crypto/keys";
 import type { PrivateKey } from "@libp2p/interface";
@@ -41,6 +41,7 @@ export async function loadIdentity(
   const machine = await machineHash(init.machineIdFile ?? "/etc/machine-id");
   const text = await readText(path);
   if (text === undefined) return await createIdentity(path, machine);
+  await ensurePrivate(path);
   const file = parseFile(path, text);
   if (file.machine !== machine) {
     components.logger.warn(
@@ -97,6 +98,17 @@ async function readText(path: string): Promise<string | undefined> {
     if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw unreadable(path, "can't be read", cause);
   }
+}
+
+/** A key that others can read may be used by others. */
+async function ensurePrivate(path: string): Promise<void> {
+  const { mode } = await stat(path);
+  if ((mode & 0o077) !== 0)
+    throw new CodedError(
+      "ERR_IDENTITY",
+      `the identity file ${path} is open to other users; run chmod 600 ${path}, or remove it to get a new identity`,
+      { details: { path } },
+    );
 }
 
 function parseFile(path: string, text: string): z.infer<typeof FileSchema> {

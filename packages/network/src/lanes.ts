@@ -27,13 +27,14 @@ export const LANES: Readonly<Record<Lane, LaneSettings>> = {
   bulk: {
     protocol: "/shoal/bulk/1",
     streams: 8,
-    requestBytes: 4 * KIB,
-    answerBytes: 1024 * KIB + 4 * KIB,
+    requestBytes: 64 * KIB,
+    answerBytes: 1024 * KIB + 64 * KIB,
   },
 };
 
 /** Requests to one peer over one connection: a few persistent streams a lane, one request at a time on each. */
 export interface PeerLanes {
+  readonly connection: Connection;
   request(lane: Lane, frame: Uint8Array, options?: AbortOptions): Promise<Uint8Array>;
   close(): void;
 }
@@ -49,6 +50,7 @@ export function createPeerLanes(connection: Connection): PeerLanes {
     control: { idle: [], waiting: [], opened: 0 },
     bulk: { idle: [], waiting: [], opened: 0 },
   };
+  let closed = false;
 
   async function open(lane: Lane): Promise<FramedStream> {
     const { protocol, requestBytes, answerBytes } = LANES[lane];
@@ -67,6 +69,7 @@ export function createPeerLanes(connection: Connection): PeerLanes {
   async function acquire(lane: Lane, options: AbortOptions): Promise<FramedStream> {
     const pool = pools[lane];
     for (;;) {
+      if (closed) throw unreachable("left");
       const idle = pool.idle.pop();
       if (idle?.open === true) return idle;
       if (idle !== undefined) {
@@ -97,6 +100,7 @@ export function createPeerLanes(connection: Connection): PeerLanes {
   }
 
   function release(lane: Lane, stream: FramedStream): void {
+    if (closed) stream.abort(unreachable("left"));
     if (!stream.open) {
       forget(lane);
       return;
@@ -111,6 +115,7 @@ export function createPeerLanes(connection: Connection): PeerLanes {
   }
 
   return {
+    connection,
     async request(lane, frame, options = {}) {
       options.signal?.throwIfAborted();
       const stream = await acquire(lane, options);
@@ -124,10 +129,12 @@ export function createPeerLanes(connection: Connection): PeerLanes {
         // An answer may still come: the stream can't be used for another request.
         stream.abort(error instanceof Error ? error : unreachable("was given up"));
         forget(lane);
+        if (stream.fault !== undefined) connection.abort(stream.fault);
         throw error;
       }
     },
     close() {
+      closed = true;
       for (const { idle, waiting } of Object.values(pools)) {
         for (const stream of idle) stream.abort(unreachable("left"));
         for (const turn of waiting.splice(0)) turn.reject(unreachable("left"));
@@ -136,18 +143,22 @@ export function createPeerLanes(connection: Connection): PeerLanes {
   };
 }
 
-/** Answers one inbound stream of a lane until it ends. */
+/**
+ * Answers one inbound stream of a lane until it ends. A handler's signal aborts when the stream has ended,
+ * because its peer has given up the request.
+ */
 export async function serveLane(
   stream: FramedStream,
   lane: Lane,
   peer: PeerIdString,
-  handler: Promise<FrameHandler>,
+  handler: FrameHandler,
   signal: AbortSignal,
 ): Promise<void> {
+  const given = AbortSignal.any([signal, stream.signal]);
   for (;;) {
     const frame = await stream.read({ signal });
     if (frame === undefined) return;
-    const parts = await (await handler)(peer, lane, frame, { signal });
+    const parts = await handler(peer, lane, frame, { signal: given });
     await stream.write(parts, { signal });
   }
 }

@@ -9,6 +9,7 @@ import {
   hasCode,
   type Logger,
   type MetricsRegister,
+  raceSignal,
 } from "@shoal/runtime";
 import type {
   FrameHandler,
@@ -27,6 +28,7 @@ import {
 } from "./addresses.ts";
 import {
   ADMISSION_FRAME_BYTES,
+  ADMISSION_MS,
   ADMISSION_PROTOCOL,
   type AdmissionInit,
   type Card,
@@ -34,7 +36,7 @@ import {
   requestAdmission,
 } from "./admission.ts";
 import { type Candidate, createCandidates, type PeerSource } from "./candidates.ts";
-import { frameStream, unreachable } from "./frames.ts";
+import { type FramedStream, type FrameLimits, frameStream, unreachable } from "./frames.ts";
 import { answerBeat, BEAT_BYTES, BEAT_PROTOCOL, keepBeating } from "./heartbeat.ts";
 import { startHost } from "./host.ts";
 import type { Identity } from "./identity.ts";
@@ -46,6 +48,7 @@ import { type Site, type SiteToken, siteOf } from "./site-token.ts";
 const DIAL_TICK_MS = 100;
 /** Dials begun in each tick: ten a second. */
 const DIALS_PER_TICK = 1;
+const LOOPBACK = /^\/ip4\/127\.|^\/ip6\/::1\//;
 
 export interface NetworkComponents {
   readonly identity: Identity;
@@ -108,7 +111,8 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
   const listeners: {
     readonly [Type in keyof MembershipEvents]: Set<(peer: PeerIdString) => void>;
   } = { memberUp: new Set(), memberDown: new Set() };
-  const handler = Promise.withResolvers<FrameHandler>();
+  const handled = Promise.withResolvers<void>();
+  let handler: FrameHandler | undefined;
   let token = init.token;
   let site: Site | undefined;
   let node: Libp2p | undefined;
@@ -120,6 +124,8 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
 
   function admit(connection: Connection, card: Card): void {
     const peer = connection.remotePeer.toString() as PeerIdString;
+    // One that has closed meanwhile is never heard of again: it must not become a member.
+    if (connection.status !== "open") return;
     metrics.admissions.add(1, { outcome: "admitted" });
     const known = members.get(peer);
     if (known === undefined) {
@@ -130,7 +136,10 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     } else known.connections.add(connection);
     learn(peer, card.addresses, candidates.sourceOf(peer) ?? "inbound");
     roster.seen(peer, card.addresses);
-    for (const other of card.roster) learn(other.peer as PeerIdString, other.addresses, "roster");
+    for (const other of card.roster) {
+      const heard = parsePeerId(other.peer);
+      if (heard !== undefined) learn(heard, other.addresses, "roster");
+    }
   }
 
   function closed(connection: Connection): void {
@@ -139,6 +148,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     if (member === undefined || !member.connections.delete(connection)) return;
     const [other] = member.connections;
     if (other !== undefined) {
+      if (member.lanes.connection !== connection) return;
       member.lanes.close();
       member.lanes = createPeerLanes(other);
       return;
@@ -154,7 +164,9 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
   /** Only on-link addresses are taken from others' word. */
   function learn(peer: PeerIdString, addresses: readonly string[], source: PeerSource): void {
     if (peer === self) return;
-    const own = ownAddresses();
+    // This machine's own loopback is no place to send it to, unless the site lives there.
+    const loopback = ownMultiaddrs().every((address) => LOOPBACK.test(address));
+    const own = ownAddresses().filter(({ internal }) => loopback || !internal);
     const endpoints = addresses
       .flatMap((address) => endpointOf(address) ?? [])
       .filter(({ host }) => isOnLink(host, own));
@@ -185,8 +197,10 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
   }
 
   async function beAdmitted(connection: Connection): Promise<void> {
-    const stream = frameStream(await connection.newStream(ADMISSION_PROTOCOL), admissionLimits);
     try {
+      const signal = AbortSignal.timeout(ADMISSION_MS);
+      const opened = await connection.newStream(ADMISSION_PROTOCOL, { signal });
+      const stream = frameStream(opened, admissionLimits);
       const theirs = await requestAdmission(stream, admissionWith(connection));
       admit(connection, theirs);
       stream.abort(unreachable("has ended the admission"));
@@ -209,7 +223,8 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
 
   /** Answers a protocol for members alone: a stranger's stream is cut before anything of it is read. */
   function forMembers(
-    answer: (stream: Stream, peer: PeerIdString) => Promise<void>,
+    limits: FrameLimits,
+    answer: (stream: FramedStream, peer: PeerIdString) => Promise<void>,
   ): (stream: Stream, connection: Connection) => void {
     return (stream, connection) => {
       const peer = connection.remotePeer.toString() as PeerIdString;
@@ -217,20 +232,35 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
         stream.abort(unreachable("was not admitted"));
         return;
       }
-      answer(stream, peer).catch((error: unknown) => {
-        stream.abort(error instanceof Error ? error : unreachable("was cut"));
-        if (hasCode(error, "ERR_PEER_PROTOCOL")) connection.abort(error);
-        logger.debug({ error, peer }, "a stream has ended");
-      });
+      const framed = frameStream(stream, limits);
+      answer(framed, peer)
+        .then(async () => await stream.close())
+        .catch((error: unknown) => {
+          framed.abort(error instanceof Error ? error : unreachable("was cut"));
+          if (framed.fault === undefined) logger.debug({ error, peer }, "a stream has ended");
+          else {
+            logger.warn({ error: framed.fault, peer }, "a member broke the protocol");
+            connection.abort(framed.fault);
+          }
+        });
     };
   }
 
   function laneHandler(lane: Lane): (stream: Stream, connection: Connection) => void {
     const { requestBytes, answerBytes } = LANES[lane];
-    return forMembers(async (stream, peer) => {
-      const framed = frameStream(stream, { readBytes: requestBytes, writeBytes: answerBytes });
-      await serveLane(framed, lane, peer, handler.promise, running.signal);
+    const limits = { readBytes: requestBytes, writeBytes: answerBytes };
+    return forMembers(limits, async (stream, peer) => {
+      await serveLane(stream, lane, peer, answerWith, running.signal);
     });
+  }
+
+  async function answerWith(...[peer, lane, frame, options]: Parameters<FrameHandler>) {
+    await raceSignal(handled.promise, options.signal);
+    const parts = await handler!(peer, lane, frame, options);
+    metrics.bytes.add(frame.length, { direction: "in", lane });
+    const sent = parts.reduce((sum, part) => sum + part.length, 0);
+    metrics.bytes.add(sent, { direction: "out", lane });
+    return parts;
   }
 
   function onAdmissionStream(stream: Stream, connection: Connection): void {
@@ -254,18 +284,24 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     const endpoints = await resolveNames(candidate.endpoints);
     const current = node;
     if (current === undefined || endpoints.length === 0) return undefined;
-    const suffix = candidate.peer === undefined ? "" : `/p2p/${candidate.peer}`;
-    const addresses = endpoints.map((endpoint) => toMultiaddr(endpoint).encapsulate(suffix || "/"));
-    const connection = await current.dial(suffix === "" ? endpoints.map(toMultiaddr) : addresses, {
+    // A configured address is that of a machine, which may have got a new identity since.
+    const expected = candidate.source === "static" ? undefined : candidate.peer;
+    const addresses = endpoints
+      .map(toMultiaddr)
+      .map((address) =>
+        expected === undefined ? address : address.encapsulate(`/p2p/${expected}`),
+      );
+    const connection = await current.dial(addresses, {
       signal: AbortSignal.any([running.signal, AbortSignal.timeout(5000)]),
     });
     const peer = connection.remotePeer.toString() as PeerIdString;
-    if (peer !== self && !isAdmitted(connection)) await beAdmitted(connection);
+    if (peer === self) connection.abort(unreachable("is this machine"));
+    else if (!isAdmitted(connection)) await beAdmitted(connection);
     return peer;
   }
 
   function dialDue(): void {
-    const isUp = (peer: PeerIdString): boolean => members.has(peer);
+    const isUp = (peer: PeerIdString): boolean => peer === self || members.has(peer);
     for (const candidate of candidates.due(isUp, clock.now(), DIALS_PER_TICK))
       void dial(candidate)
         .catch((error: unknown) => {
@@ -288,8 +324,10 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
       const found = { key, peer: undefined, source: "static", endpoints: [endpoint] } as const;
       candidates.heard(found, clock.now());
     }
-    for await (const { peer, addresses } of roster.load())
-      learn(peer as PeerIdString, addresses, "roster");
+    for await (const { peer, addresses } of roster.load()) {
+      const known = parsePeerId(peer);
+      if (known !== undefined) learn(known, addresses, "roster");
+    }
     keepDialling(running.signal);
   }
 
@@ -320,10 +358,10 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
         [ADMISSION_PROTOCOL]: onAdmissionStream,
         [LANES.control.protocol]: laneHandler("control"),
         [LANES.bulk.protocol]: laneHandler("bulk"),
-        [BEAT_PROTOCOL]: forMembers(async (stream) => {
-          const limits = { readBytes: BEAT_BYTES, writeBytes: BEAT_BYTES };
-          await answerBeat(frameStream(stream, limits), running.signal);
-        }),
+        [BEAT_PROTOCOL]: forMembers(
+          { readBytes: BEAT_BYTES, writeBytes: BEAT_BYTES },
+          async (stream) => await answerBeat(stream, running.signal),
+        ),
       },
     });
     keepBeating({
@@ -367,7 +405,10 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
         throw unreachable("went away", error);
       }
     },
-    handle: (answer) => handler.resolve(answer),
+    handle(answer) {
+      handler = answer;
+      handled.resolve();
+    },
     on(type, listener) {
       listeners[type].add(listener);
       return {
@@ -378,6 +419,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     },
     sign: async (message) => await identity.privateKey.sign(message),
     async verify(peer, message, signature) {
+      if (parsePeerId(peer) === undefined) return false;
       const key = peerIdFromString(peer).publicKey;
       return (await key?.verify(message, signature)) === true;
     },
@@ -412,6 +454,17 @@ const admissionLimits = { readBytes: ADMISSION_FRAME_BYTES, writeBytes: ADMISSIO
 
 function listenAddress(host: string, port: number): string {
   return `/${isIP(host) === 6 ? "ip6" : "ip4"}/${host}/tcp/${port}`;
+}
+
+/** The peer id in `text`, when it is that of an Ed25519 key. */
+function parsePeerId(text: string): PeerIdString | undefined {
+  try {
+    const id = peerIdFromString(text);
+    return id.type === "Ed25519" ? (id.toString() as PeerIdString) : undefined;
+  } catch {
+    // Others' text: that it is no peer id is an answer.
+    return undefined;
+  }
 }
 
 function formatEndpoint({ host, port }: Endpoint): string {
