@@ -15,6 +15,18 @@ export default defineConfig({
           testTimeout: 20_000,
         },
       },
+      {
+        root,
+        test: {
+          name: "interop",
+          include: ["test/interop/**/*.test.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          // Every suite has the machine to itself: rates and deadlines are measured in it.
+          fileParallelism: false,
+          sequence: { groupOrder: 1 },
+        },
+      },
     ],
   },
 });

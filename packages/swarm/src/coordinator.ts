@@ -10,8 +10,10 @@ import type { Sync, SyncReply, WireLease } from "./wire/messages.ts";
 
 /** Constants of the lease office. Times in milliseconds. */
 export interface CoordinatorSettings {
-  /** Largest lease in a crowd. @default 16 MiB */
+  /** Largest lease of a member that is not alone in its site. @default 16 MiB */
   readonly maxLeaseBytes: number;
+  /** First such lease; each of a participant's is up to twice the one before. @default 2 MiB */
+  readonly firstLeaseBytes: number;
   /** How many lessees at once. @default 64 */
   readonly maxLessees: number;
   /** A lessee without a new byte for this long loses its lease, or 3 × its piece time. @default 2000 */
@@ -28,6 +30,7 @@ export interface CoordinatorSettings {
 
 export const coordinatorDefaults: CoordinatorSettings = {
   maxLeaseBytes: 16 * 1024 * 1024,
+  firstLeaseBytes: 2 * 1024 * 1024,
   maxLessees: 64,
   stalledMs: 2000,
   firstByteMs: 5000,
@@ -63,16 +66,19 @@ export interface Coordinator {
   readonly idle: boolean;
   /**
    * Takes in a participant's state and decides what it may do. No lease is given while `mayLease` is false.
+   * `alone`: the site has no other member, so that a lease may be as long as the blob.
    * @returns `undefined` for a bitfield that does not fit
    */
-  sync(
-    from: PeerIdString,
-    message: Sync,
-    office: { readonly holders: ReadonlySet<PeerIdString>; readonly mayLease: boolean },
-    nowMs: number,
-  ): Decision | undefined;
+  sync(from: PeerIdString, message: Sync, office: Office, nowMs: number): Decision | undefined;
   /** A member is gone: its leases are free at once. */
   memberDown(peer: PeerIdString): void;
+}
+
+/** What the coordinator's host knows beside the participants. */
+export interface Office {
+  readonly holders: ReadonlySet<PeerIdString>;
+  readonly mayLease: boolean;
+  readonly alone: boolean;
 }
 
 export interface Decision {
@@ -90,6 +96,7 @@ export function createCoordinator(
   const geometry = pieceGeometry(sizeBytes);
   const participants = new Map<PeerIdString, Participant>();
   const leases = new Map<number, Lease>();
+  const granted = new Map<PeerIdString, number>();
   let epoch = 0;
   let leaseFromMs = 0;
   let lastLeaseId = 0;
@@ -190,17 +197,23 @@ export function createCoordinator(
     return new Set([...leases.values()].map((lease) => lease.peer)).size;
   }
 
-  function grant(from: PeerIdString, open: readonly boolean[], nowMs: number): Lease | undefined {
+  function grant(
+    from: PeerIdString,
+    open: readonly boolean[],
+    alone: boolean,
+    nowMs: number,
+  ): Lease | undefined {
     const unleased = open.reduce((sum, isOpen) => sum + (isOpen ? 1 : 0), 0);
     const first = open.indexOf(true);
     if (first === -1) return undefined;
     const fetchers = [...participants.values()].filter(({ canFetch }) => canFetch).length;
     const mine = [...leases.values()].some((lease) => lease.peer === from);
     if (mine || lessees() >= settings.maxLessees) return undefined;
-    const limit =
-      fetchers <= 1
-        ? geometry.pieceCount
-        : shareOf(unleased, Math.min(fetchers, settings.maxLessees));
+    // Others may be about to ask: what has to be taken back from a long lease has partly been sent already.
+    const limit = alone
+      ? geometry.pieceCount
+      : Math.min(shareOf(unleased, Math.min(fetchers, settings.maxLessees)), rampOf(from));
+    granted.set(from, (granted.get(from) ?? 0) + 1);
     let end = first;
     while (end < geometry.pieceCount && open[end] === true && end - first < limit) end += 1;
     lastLeaseId += 1;
@@ -220,7 +233,12 @@ export function createCoordinator(
   /** Guided self-scheduling (Polychronopoulos and Kuck 1987): half of an even share of what is left. */
   function shareOf(pieces: number, among: number): number {
     const most = Math.max(1, Math.floor(settings.maxLeaseBytes / geometry.pieceSizeBytes));
-    return Math.max(1, Math.min(most, Math.floor(pieces / (2 * among))));
+    return Math.max(1, Math.min(most, Math.floor(pieces / (among === 1 ? 1 : 2 * among))));
+  }
+
+  function rampOf(from: PeerIdString): number {
+    const bytes = settings.firstLeaseBytes * 2 ** Math.min(16, granted.get(from) ?? 0);
+    return Math.max(1, Math.floor(bytes / geometry.pieceSizeBytes));
   }
 
   /** The piece that a lease is at. */
@@ -274,7 +292,7 @@ export function createCoordinator(
     get idle() {
       return participants.size === 0;
     },
-    sync(from, message, { holders: allHolders, mayLease }, nowMs) {
+    sync(from, message, { holders: allHolders, mayLease, alone }, nowMs) {
       const have = bitfieldFromBytes(geometry.pieceCount, message.have);
       if (have === undefined) return undefined;
       admit(from, message, have, nowMs);
@@ -284,7 +302,7 @@ export function createCoordinator(
       takeBackTails(from);
       const leasing = mayLease && nowMs >= leaseFromMs;
       if (leasing && message.canFetch && message.wants && !message.leaving)
-        grant(from, openPieces(from, allHolders), nowMs);
+        grant(from, openPieces(from, allHolders), alone, nowMs);
       const reply: SyncReply = {
         type: "synced",
         epoch,

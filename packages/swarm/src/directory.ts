@@ -77,7 +77,8 @@ export function createDirectory(components: DirectoryComponents): Directory {
   async function decide(from: PeerIdString, message: Sync): Promise<SyncReply> {
     const coordinator = coordinatorOf(message.digest, message.size);
     const holders = holdersOf(message.digest, message.size);
-    const decision = coordinator.sync(from, message, { holders, mayLease: settled() }, clock.now());
+    const office = { holders, mayLease: settled(), alone: transport.members().length === 0 };
+    const decision = coordinator.sync(from, message, office, clock.now());
     if (decision === undefined)
       throw new CodedError("ERR_MESSAGE", "a member's bitfield does not fit the blob's size");
     for (const peer of decision.nudge) nudge(peer, message);

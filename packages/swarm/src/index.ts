@@ -33,7 +33,9 @@ export {
   decodeBlock,
   decodeReply,
   decodeRequest,
+  encodeBlock,
   encodeBlockReply,
   encodeReply,
+  encodeRequest,
 } from "./wire/codec.ts";
-export { WIRE_VERSION } from "./wire/messages.ts";
+export { type ControlReply, type ControlRequest, WIRE_VERSION } from "./wire/messages.ts";

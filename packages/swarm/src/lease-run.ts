@@ -10,6 +10,14 @@ import {
 } from "@shoal/store";
 import type { Upstream } from "@shoal/upstream";
 
+/**
+ * A lease that is not for a whole blob may lose its tail: it is read in ranges of this size, so that little is
+ * on its way that nobody wants any more.
+ */
+const RANGE_BYTES = 4 * 1024 * 1024;
+/** Longer leases are given only to a machine that is alone. */
+const LONGEST_SHARED_BYTES = 16 * 1024 * 1024;
+
 /** A lease as its lessee works on it. The coordinator may move `end` back while it runs. */
 export interface RunningLease {
   id: number;
@@ -63,7 +71,9 @@ async function readRun(
 ): Promise<number> {
   const { upstream, repository, digest, geometry, have } = components;
   const start = pieceOffset(geometry, from as PieceIndex);
-  const end = Math.min(geometry.sizeBytes, lease.end * geometry.pieceSizeBytes);
+  const whole = (lease.end - lease.first) * geometry.pieceSizeBytes > LONGEST_SHARED_BYTES;
+  const endPiece = whole ? lease.end : Math.min(lease.end, from + rangePieces(geometry));
+  const end = Math.min(geometry.sizeBytes, endPiece * geometry.pieceSizeBytes);
   const response = await upstream.blob(repository, digest, {
     signal,
     sizeBytes: geometry.sizeBytes,
@@ -104,17 +114,21 @@ async function readRun(
       buffer = undefined;
       filled = 0;
       piece = (piece + 1) as PieceIndex;
-      if (piece >= lease.end) return piece;
+      if (piece >= Math.min(lease.end, endPiece)) return piece;
       if (piece > from && threeAhead(have, piece)) return piece;
     }
   }
-  if (piece < lease.end && piece < geometry.pieceCount)
+  if (piece < Math.min(lease.end, endPiece) && piece < geometry.pieceCount)
     throw new CodedError(
       "ERR_UPSTREAM_TRUNCATED",
       `the registry ended the blob at byte ${offset} of ${geometry.sizeBytes}; the image may be broken at its registry, push it again`,
       { details: { digest } },
     );
   return piece;
+}
+
+function rangePieces(geometry: PieceGeometry): number {
+  return Math.max(1, Math.floor(RANGE_BYTES / geometry.pieceSizeBytes));
 }
 
 function threeAhead(have: ReadonlyBitfield, piece: PieceIndex): boolean {
