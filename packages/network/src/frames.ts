@@ -139,9 +139,9 @@ export function frameStream(stream: Stream, limits: FrameLimits): FramedStream {
     },
     async read(options = {}) {
       for (;;) {
+        if (failure !== undefined) throw failure;
         const next = frames.shift();
         if (next !== undefined) return next;
-        if (failure !== undefined) throw failure;
         if (ended) {
           if (frame === undefined && headerFilled === 0) return undefined;
           throw unreachable("ended the stream within a frame");

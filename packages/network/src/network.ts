@@ -48,6 +48,8 @@ import { type Site, type SiteToken, siteOf } from "./site-token.ts";
 const DIAL_TICK_MS = 100;
 /** Dials begun in each tick: ten a second. */
 const DIALS_PER_TICK = 1;
+/** Of Ed25519, RFC 8032. */
+const SIGNATURE_BYTES = 64;
 const LOOPBACK = /^\/ip4\/127\.|^\/ip6\/::1\//;
 
 export interface NetworkComponents {
@@ -237,12 +239,13 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
         .then(async () => await stream.close())
         .catch((error: unknown) => {
           framed.abort(error instanceof Error ? error : unreachable("was cut"));
-          if (framed.fault === undefined) logger.debug({ error, peer }, "a stream has ended");
-          else {
-            logger.warn({ error: framed.fault, peer }, "a member broke the protocol");
-            connection.abort(framed.fault);
-          }
+          logger.debug({ error, peer }, "a stream has ended");
         });
+      framed.signal.addEventListener("abort", () => {
+        if (framed.fault === undefined) return;
+        logger.warn({ error: framed.fault, peer }, "a member broke the protocol");
+        connection.abort(framed.fault);
+      });
     };
   }
 
@@ -419,7 +422,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     },
     sign: async (message) => await identity.privateKey.sign(message),
     async verify(peer, message, signature) {
-      if (parsePeerId(peer) === undefined) return false;
+      if (parsePeerId(peer) === undefined || signature.length !== SIGNATURE_BYTES) return false;
       const key = peerIdFromString(peer).publicKey;
       return (await key?.verify(message, signature)) === true;
     },

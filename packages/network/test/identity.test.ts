@@ -32,6 +32,15 @@ describe("identity", () => {
     );
   });
 
+  it("refuses a key that other users can read, and says how to close it", async () => {
+    await load();
+    await chmod(join(directory, "identity.json"), 0o644);
+    await expect(load()).rejects.toMatchObject({
+      code: "ERR_IDENTITY",
+      message: expect.stringContaining("chmod 600"),
+    });
+  });
+
   it.each(["", "{}", '{"version":1,"privateKey":"AAAA","machine":"x"}', "not json"])(
     "says what to do with a damaged file %j",
     async (text) => {

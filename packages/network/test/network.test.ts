@@ -1,54 +1,25 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
-import { noise } from "@chainsafe/libp2p-noise";
-import { tcp } from "@libp2p/tcp";
-import { yamux } from "@libp2p/yamux";
-import { multiaddr } from "@multiformats/multiaddr";
 import { noMetrics, silentLogger, systemClock } from "@shoal/runtime";
 import type { FrameHandler } from "@shoal/swarm";
-import { createLibp2p } from "libp2p";
 import { describe, expect, it } from "vitest";
 import {
   createEphemeralIdentity,
   createNetwork,
   createSiteToken,
-  type Identity,
   type Network,
-  type NetworkInit,
   type RosterTable,
   type SiteToken,
   siteOf,
 } from "../src/index.ts";
+import { createMember as createSilent, createStranger, multiaddrOf, until } from "./support.ts";
 
 const echo: FrameHandler = async (_peer, _lane, frame) => [frame];
 
-async function createMember(
-  init: NetworkInit,
-  change: { identity?: Identity; roster?: RosterTable } = {},
-): Promise<Network> {
-  const network = createNetwork(
-    {
-      identity: change.identity ?? (await createEphemeralIdentity()),
-      clock: systemClock,
-      random: Math.random,
-      logger: silentLogger,
-      metrics: noMetrics,
-      ...(change.roster === undefined ? {} : { roster: change.roster }),
-    },
-    { listen: ["127.0.0.1"], port: 0, mdns: false, ...init },
-  );
+async function createMember(...[init, change]: Parameters<typeof createSilent>): Promise<Network> {
+  const network = await createSilent(init, change);
   network.handle(echo);
-  await network.start();
   return network;
-}
-
-async function until(what: () => boolean, limitMs = 5000): Promise<void> {
-  const startMs = performance.now();
-  while (!what()) {
-    if (performance.now() - startMs > limitMs)
-      throw new Error(`not within ${limitMs} ms: ${String(what)}`);
-    await delay(10);
-  }
 }
 
 async function createPair(token: SiteToken = createSiteToken()): Promise<[Network, Network]> {
@@ -201,25 +172,11 @@ describe("network", () => {
 });
 
 describe("a stranger", () => {
-  async function createStranger(prologueBytes?: Uint8Array) {
-    return await createLibp2p({
-      transports: [tcp()],
-      connectionEncrypters: [noise(prologueBytes === undefined ? {} : { prologueBytes })],
-      streamMuxers: [yamux()],
-      connectionGater: { denyDialMultiaddr: () => false },
-    });
-  }
-
-  function addressOf(member: Network) {
-    const [host, port] = member.listenAddresses()[0]!.split(":");
-    return multiaddr(`/ip4/${host}/tcp/${port}`);
-  }
-
   it("without a token, or with another site's, does not get through the handshake", async () => {
     await using member = await createMember({ token: createSiteToken() });
     for (const prologue of [undefined, siteOf(createSiteToken()).prologue]) {
       const stranger = await createStranger(prologue);
-      await expect(stranger.dial(addressOf(member))).rejects.toThrow();
+      await expect(stranger.dial(multiaddrOf(member))).rejects.toThrow();
       await stranger.stop();
     }
     expect(member.members()).toEqual([]);
@@ -236,7 +193,7 @@ describe("a stranger", () => {
       return [];
     });
     const stranger = await createStranger(siteOf(token).prologue);
-    const connection = await stranger.dial(addressOf(member));
+    const connection = await stranger.dial(multiaddrOf(member));
     for (const protocol of [
       "/shoal/control/1",
       "/shoal/bulk/1",
