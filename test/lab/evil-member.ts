@@ -61,6 +61,6 @@ network.on("memberUp", (peer) => {
 });
 process.on("SIGTERM", () => {
   console.log(`sent ${sentBytes}`);
-  process.exit(0);
+  void network[Symbol.asyncDispose]().then(() => process.exit(0));
 });
 await network.start();

@@ -34,6 +34,8 @@ export interface ExchangeComponents {
   readonly leased: (piece: PieceIndex) => boolean;
   /** Pieces that readers are at. */
   readonly cursors: () => Iterable<PieceIndex>;
+  /** A member has failed to deliver so often that it is not asked for this blob any more. */
+  readonly onGivenUp: (peer: PeerIdString) => void;
   /** Called with each whole piece; the bytes are the callee's. */
   readonly onPiece: (piece: PieceIndex, bytes: Uint8Array, peer: PeerIdString) => Promise<void>;
 }
@@ -120,7 +122,8 @@ export function createExchange(components: ExchangeComponents): Exchange {
       bytes = await fetchPiece(fetch);
     } catch (error) {
       const cancelled = controller.signal.aborted;
-      neighbours.answered(peer, cancelled ? "ok" : "failed", clock.now());
+      if (neighbours.answered(peer, cancelled ? "ok" : "failed", clock.now()))
+        components.onGivenUp(peer);
       if (!cancelled) logger.debug({ error, peer, digest }, "a member did not deliver a piece");
       return;
     }

@@ -10,6 +10,8 @@ import type { PeerIdString } from "./transport.ts";
 
 /** Requests at a time to one neighbour. */
 const WINDOW = 8;
+/** Failures in a row after which a neighbour is not asked for the blob any more. */
+const GIVEN_UP_AFTER = 4;
 /** Neighbours of one blob, those that came by themselves among them. */
 export const MAX_NEIGHBOURS = 40;
 
@@ -43,7 +45,8 @@ export interface Neighbours {
   /** Members known to have a piece. */
   having(piece: PieceIndex): PeerIdString[];
   requested(peer: PeerIdString): void;
-  answered(peer: PeerIdString, outcome: "ok" | "busy" | "failed", nowMs: number): void;
+  /** @returns whether the peer has failed so often that it is no neighbour any more */
+  answered(peer: PeerIdString, outcome: "ok" | "busy" | "failed", nowMs: number): boolean;
 }
 
 export function createNeighbours(geometry: PieceGeometry): Neighbours {
@@ -117,15 +120,16 @@ export function createNeighbours(geometry: PieceGeometry): Neighbours {
     },
     answered(peer, outcome, nowMs) {
       const neighbour = known.get(peer);
-      if (neighbour === undefined) return;
+      if (neighbour === undefined) return false;
       neighbour.outstanding -= 1;
       if (outcome === "ok") neighbour.failures = 0;
       if (outcome === "busy") neighbour.restUntilMs = nowMs + 100;
-      if (outcome === "failed") {
-        neighbour.failures += 1;
-        neighbour.restUntilMs = nowMs + Math.min(10_000, 250 * 2 ** neighbour.failures);
-        if (neighbour.failures >= 4) forget(peer);
-      }
+      if (outcome !== "failed") return false;
+      neighbour.failures += 1;
+      neighbour.restUntilMs = nowMs + Math.min(10_000, 250 * 2 ** neighbour.failures);
+      if (neighbour.failures < GIVEN_UP_AFTER) return false;
+      forget(peer);
+      return true;
     },
   };
 }

@@ -23,20 +23,25 @@ export interface Answer {
 export interface Registration {
   /** @returns `undefined` when none of the best ranked members answers */
   sync(standing: Standing, signal?: AbortSignal): Promise<Answer | undefined>;
+  /** The member that answered last leads nowhere: it is passed over for a while. */
+  doubt(): void;
 }
 
 export interface RegistrationComponents {
   readonly transport: Pick<PeerTransport, "self" | "members">;
   readonly peers: PeerClient;
   readonly directory: Directory;
+  /** Whether a member is in good enough standing to be asked. */
+  readonly trusts: (peer: PeerIdString) => boolean;
   readonly clock: Clock;
   readonly logger: Logger;
 }
 
 export function createRegistration(components: RegistrationComponents): Registration {
-  const { transport, peers, directory, clock, logger } = components;
+  const { transport, peers, directory, trusts, clock, logger } = components;
   const passedOver = new Map<PeerIdString, number>();
   let epoch = 0;
+  let answeredBy: PeerIdString | undefined;
 
   function forgetOld(): void {
     for (const [peer, sinceMs] of passedOver)
@@ -52,20 +57,22 @@ export function createRegistration(components: RegistrationComponents): Registra
     async sync(standing, signal) {
       forgetOld();
       const ranked = rank([transport.self, ...transport.members()], standing.digest);
+      const distrusted = ranked.filter((peer) => !trusts(peer));
       let tried = 0;
       for (const peer of ranked) {
-        if (passedOver.has(peer)) continue;
+        if (passedOver.has(peer) || distrusted.includes(peer)) continue;
         if (tried === TRIED) break;
         tried += 1;
         const message: Sync = {
           ...standing,
           type: "sync",
           epoch,
-          passedOver: [...passedOver.keys()].slice(-16),
+          passedOver: [...passedOver.keys(), ...distrusted].slice(-16),
         };
         try {
           const reply = await ask(peer, message, signal);
           epoch = Math.max(epoch, reply.epoch);
+          answeredBy = peer;
           return { reply, from: peer };
         } catch (error) {
           signal?.throwIfAborted();
@@ -74,6 +81,11 @@ export function createRegistration(components: RegistrationComponents): Registra
         }
       }
       return undefined;
+    },
+    doubt() {
+      if (answeredBy === undefined || answeredBy === transport.self) return;
+      passedOver.set(answeredBy, clock.now());
+      logger.debug({ peer: answeredBy }, "a coordinator leads nowhere; the next one is asked");
     },
   };
 }

@@ -9,6 +9,8 @@ const STRIKES = 3;
 export interface Suspects {
   /** Whether pieces are taken from the member. */
   readonly trusts: (peer: PeerIdString) => boolean;
+  /** Members whom nothing is taken from any more. */
+  readonly distrusted: () => PeerIdString[];
   /** A piece of the member was shown to be wrong. */
   readonly strike: (peer: PeerIdString) => void;
   readonly list: () => { readonly peer: PeerIdString; readonly strikes: number }[];
@@ -18,6 +20,7 @@ export function createSuspects(logger: Logger, metrics: SwarmMetrics): Suspects 
   const strikes = new Map<PeerIdString, number>();
   return {
     trusts: (peer) => (strikes.get(peer) ?? 0) < STRIKES,
+    distrusted: () => [...strikes].filter(([, count]) => count >= STRIKES).map(([peer]) => peer),
     strike(peer) {
       const count = (strikes.get(peer) ?? 0) + 1;
       strikes.set(peer, count);

@@ -169,7 +169,7 @@ export async function createSwarm(
     const shared = sharing.mayShare(repository);
     if (!shared) await sharing.withhold(digest);
     const ingest = await store.openIngest({ digest, sizeBytes });
-    const line = { clock, logger };
+    const line = { clock, logger, trusts: suspects.trusts };
     const transfer = createTransfer({
       ingest,
       repository,
@@ -180,6 +180,7 @@ export async function createSwarm(
       shared: shared && shares(digest),
       memberCount: () => transport.members().length,
       trusts: suspects.trusts,
+      distrusted: suspects.distrusted,
       onPolluter: suspects.strike,
       onBytes: (source, lengthBytes) => metrics.receivedBytes.add(lengthBytes, { source }),
       onEnd() {

@@ -19,6 +19,8 @@ const SYNC_GAP_MS = 5;
 /** Without an answer from any coordinator for this long, or without a byte, one fetches without a lease. */
 const UNANSWERED_MS = 5000;
 const SILENT_MS = 15_000;
+/** Without a byte, and with nothing under way, for this long, another coordinator is asked. */
+const DOUBT_MS = 5000;
 /** With the upstream given up, and not a byte from members. */
 const STALLED_MS = 60_000;
 /** About so many members of the site fetch without a lease each 500 ms. */
@@ -38,6 +40,7 @@ export interface TransferComponents {
   readonly memberCount: () => number;
   /** Whether a member is in good enough standing to take pieces from. */
   readonly trusts: (peer: PeerIdString) => boolean;
+  readonly distrusted: () => PeerIdString[];
   /** A member gave a piece that is not the blob's. */
   readonly onPolluter: (peer: PeerIdString) => void;
   readonly onBytes: (from: "upstream" | "peers", lengthBytes: number) => void;
@@ -101,6 +104,7 @@ export function createTransfer(components: TransferComponents): Transfer {
   let leaveTimer: Disposable | undefined;
   let answeredMs = clock.now();
   let lastByteMs = clock.now();
+  let doubtedMs = clock.now();
 
   const lessee = createLessee({
     upstream: components.upstream,
@@ -132,6 +136,7 @@ export function createTransfer(components: TransferComponents): Transfer {
         trusts: (peer) => !excluded.has(peer) && components.trusts(peer),
         leased: (piece) => lessee.bringsSoon(piece),
         cursors,
+        onGivenUp: (peer) => excluded.add(peer),
         async onPiece(piece, bytes, peer) {
           lastByteMs = clock.now();
           components.onBytes("peers", bytes.length);
@@ -202,7 +207,7 @@ export function createTransfer(components: TransferComponents): Transfer {
           end,
           done: doneBytes,
         })),
-        excluded: [...excluded],
+        excluded: [...new Set([...excluded, ...components.distrusted()])],
         leaving,
       },
       leaving ? undefined : ended.signal,
@@ -244,6 +249,12 @@ export function createTransfer(components: TransferComponents): Transfer {
     if (lessee.standing.over && silentMs > STALLED_MS) {
       fail(lessee.standing.lastError);
       return;
+    }
+    const idle = !lessee.busy && (exchange?.outstanding ?? 0) === 0;
+    if (idle && silentMs > DOUBT_MS && nowMs - doubtedMs > DOUBT_MS && lessee.standing.mayFetch()) {
+      doubtedMs = nowMs;
+      components.registration.doubt();
+      syncSoon();
     }
     if (nowMs - answeredMs < UNANSWERED_MS && silentMs < SILENT_MS) return;
     if (lessee.busy || !lessee.standing.mayFetch()) return;
