@@ -1,25 +1,20 @@
 import { noise } from "@chainsafe/libp2p-noise";
-import type { Connection, PeerDiscovery, PeerInfo, Stream } from "@libp2p/interface";
-import { mdns } from "@libp2p/mdns";
+import type { Connection, Stream } from "@libp2p/interface";
 import { tcp } from "@libp2p/tcp";
 import { yamux } from "@libp2p/yamux";
 import { createLibp2p, type Libp2p } from "libp2p";
 import { CodedError } from "@shoal/runtime";
-import { type Endpoint, endpointOf, ownAddresses } from "./addresses.ts";
+import { endpointOf, ownAddresses } from "./addresses.ts";
 import type { Identity } from "./identity.ts";
 import type { Site } from "./site-token.ts";
 
 const MIB = 1024 * 1024;
-const MDNS_INTERVAL_MS = 10_000;
 
 export interface HostInit {
   readonly identity: Identity;
   readonly site: Site;
   /** Multiaddrs. */
   readonly listen: readonly string[];
-  readonly mdns: boolean;
-  /** Each sighting, repeated ones too. */
-  readonly onSighting: (peer: string, endpoints: readonly Endpoint[]) => void;
   readonly onConnection: (connection: Connection) => void;
   readonly onConnectionClosed: (connection: Connection) => void;
   /** Who answers each protocol. */
@@ -27,11 +22,10 @@ export interface HostInit {
 }
 
 /**
- * A libp2p node with Noise, yamux and mDNS, and none of the services that would talk to strangers.
+ * A libp2p node with Noise and yamux, and none of the services that would talk to strangers.
  * @throws ERR_PORT_IN_USE, ERR_LISTEN
  */
 export async function startHost(init: HostInit): Promise<Libp2p> {
-  const discovery = mdns({ serviceTag: init.site.serviceTag, interval: MDNS_INTERVAL_MS });
   const node = await createLibp2p({
     privateKey: init.identity.privateKey,
     addresses: { listen: [...init.listen], announceFilter: withoutVirtual },
@@ -43,22 +37,6 @@ export async function startHost(init: HostInit): Promise<Libp2p> {
         streamOptions: { maxStreamWindowSize: 2 * MIB, maxReadBufferLength: 4 * MIB },
       }),
     ],
-    peerDiscovery: init.mdns
-      ? [
-          (components): PeerDiscovery => {
-            const seen = discovery(components);
-            // libp2p itself tells only of the first sight of a peer.
-            seen.addEventListener("peer", (event: CustomEvent<PeerInfo>) => {
-              const { id, multiaddrs } = event.detail;
-              init.onSighting(
-                id.toString(),
-                multiaddrs.flatMap((address) => endpointOf(address) ?? []),
-              );
-            });
-            return seen;
-          },
-        ]
-      : [],
     connectionManager: {
       maxConnections: 300,
       inboundConnectionThreshold: 50,

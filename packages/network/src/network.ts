@@ -42,6 +42,7 @@ import { startHost } from "./host.ts";
 import type { Identity } from "./identity.ts";
 import { createPeerLanes, LANES, type PeerLanes, serveLane } from "./lanes.ts";
 import { createNetworkMetrics } from "./metrics.ts";
+import { startMdns } from "./mdns.ts";
 import { createRoster, type RosterTable } from "./roster.ts";
 import { type Site, type SiteToken, siteOf } from "./site-token.ts";
 
@@ -118,6 +119,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
   let token = init.token;
   let site: Site | undefined;
   let node: Libp2p | undefined;
+  let mdns: AsyncDisposable | undefined;
   let running = new AbortController();
   let candidates = createCandidates(random);
   const roster = createRoster(components.roster, clock, logger);
@@ -346,13 +348,6 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
       identity,
       site,
       listen: (init.listen ?? ["0.0.0.0", "::"]).map((host) => listenAddress(host, port)),
-      mdns: init.mdns ?? true,
-      onSighting: (peer, endpoints) =>
-        learn(
-          peer as PeerIdString,
-          endpoints.map((endpoint) => toMultiaddr(endpoint).toString()),
-          "mdns",
-        ),
       onConnection: (connection) => {
         if (connection.direction === "inbound") expectAdmission(connection);
       },
@@ -374,12 +369,28 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
       signal,
     });
     await findOthers();
+    if (init.mdns ?? true) mdns = lookAround(site);
+  }
+
+  function lookAround({ serviceTag }: Site): AsyncDisposable {
+    return startMdns(components, {
+      serviceTag,
+      addresses: () => ownMultiaddrs().map((address) => `${address}/p2p/${self}`),
+      members: () => members.size,
+      onSighting(peer, endpoints) {
+        const seen = parsePeerId(peer);
+        const addresses = endpoints.map((endpoint) => toMultiaddr(endpoint).toString());
+        if (seen !== undefined) learn(seen, addresses, "mdns");
+      },
+    });
   }
 
   async function stopNode(): Promise<void> {
     running.abort(unreachable("is leaving"));
     const stopping = node;
     node = undefined;
+    await mdns?.[Symbol.asyncDispose]();
+    mdns = undefined;
     await stopping?.stop();
     for (const [peer, member] of members) {
       member.lanes.close();
