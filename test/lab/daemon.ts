@@ -14,13 +14,15 @@ export interface LabDaemonInit {
   /** Its state, socket and log. */
   readonly folder: string;
   /** Site token; alone without one. */
-  readonly token?: string;
+  readonly token?: string | undefined;
   /** The registry's `address:port`, spoken to in plain HTTP; docker.io stands for it as well. */
   readonly registry: string;
   /** More of the configuration file, in YAML. */
   readonly extra?: string;
   /** @default 127.0.0.1:5055 */
   readonly mirror?: string;
+  /** State folder. @default one in `folder` */
+  readonly state?: string;
 }
 
 /** A line of a daemon's log. */
@@ -54,7 +56,7 @@ async function nodeFlags(): Promise<string[]> {
 export async function startDaemon(init: LabDaemonInit): Promise<LabDaemon> {
   const { folder, registry } = init;
   await mkdir(folder, { recursive: true });
-  const state = join(folder, "state");
+  const state = init.state ?? join(folder, "state");
   const socketPath = join(folder, "shoal.sock");
   const outputFile = join(folder, "daemon.log");
   const configuration = join(folder, "shoal.yaml");

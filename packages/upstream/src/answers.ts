@@ -68,7 +68,7 @@ export function manifestTooLarge(request: RegistryRequest): CodedError {
   const { registry } = request.endpoint;
   return new CodedError(
     "ERR_MANIFEST_TOO_LARGE",
-    `${registry} sent more than ${MAX_MANIFEST_BYTES} bytes as ${request.subject}, the most that a manifest may have; is it a manifest?`,
+    `${registry} sent more than the 4 MiB that a manifest may have as ${request.subject}; check the name, or build the image with fewer layers and annotations`,
     { details: { registry, maxBytes: MAX_MANIFEST_BYTES } },
   );
 }

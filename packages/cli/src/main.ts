@@ -1,0 +1,49 @@
+#!/usr/bin/env node
+import { CodedError } from "@shoal/api";
+import { CommanderError } from "commander";
+import { EXIT, exitCodeOf } from "./exit-codes.ts";
+import { createProgram } from "./program.ts";
+import { processTerminal } from "./terminal.ts";
+
+const interrupt = new AbortController();
+process.on("SIGINT", () => {
+  if (interrupt.signal.aborted) process.exit(EXIT.interrupted);
+  interrupt.abort(new CodedError("ERR_INTERRUPTED", "interrupted"));
+});
+// Whoever reads the pipe has seen enough: `shoal pulls | head`.
+process.stdout.on("error", () => process.exit(EXIT.ok));
+
+const json = process.argv.includes("--json");
+const program = createProgram({
+  terminal: processTerminal(),
+  env: process.env,
+  uid: process.getuid?.() ?? 0,
+  stdin: process.stdin,
+  interrupted: interrupt.signal,
+  exit(code) {
+    process.exitCode = code;
+  },
+});
+for (const command of [program, ...program.commands]) command.exitOverride();
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError)
+    process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+  else {
+    const coded =
+      error instanceof CodedError
+        ? error
+        : new CodedError(
+            "ERR_INTERNAL",
+            error instanceof Error ? (error.stack ?? error.message) : String(error),
+          );
+    const { code, message } = coded;
+    process.stderr.write(
+      json ? `${JSON.stringify({ error: { code, message } })}\n` : `error [${code}]: ${message}\n`,
+    );
+    process.exitCode = exitCodeOf(coded);
+  }
+}
+process.stdin.unref?.();

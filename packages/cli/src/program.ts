@@ -1,0 +1,190 @@
+import { readFileSync } from "node:fs";
+import { type ApiClient, CodedError, createApiClient, defaultSocketPath } from "@shoal/api";
+import { Command } from "commander";
+import { EXIT, EXIT_HELP } from "./exit-codes.ts";
+import { pullCommand } from "./pull-command.ts";
+import type { Terminal } from "./terminal.ts";
+import { readToken, type TokenInput } from "./token-input.ts";
+import { imageLines, peerLines, pullListLines, statusLines } from "./views.ts";
+
+export interface ProgramContext {
+  readonly terminal: Terminal;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly uid: number;
+  readonly stdin: TokenInput["stdin"];
+  readonly interrupted: AbortSignal;
+  /** Called with the exit code of a command that has run. */
+  readonly exit: (code: number) => void;
+}
+
+interface CommonOptions {
+  readonly socket?: string;
+  readonly json?: boolean;
+}
+
+const { version } = JSON.parse(
+  readFileSync(new URL("../package.json", import.meta.url), "utf8"),
+) as { version: string };
+
+/** The `shoal` command. Failures of its actions are thrown. */
+export function createProgram(context: ProgramContext): Command {
+  const { terminal } = context;
+
+  async function withClient(
+    options: CommonOptions,
+    work: (client: ApiClient) => Promise<number | void>,
+  ): Promise<void> {
+    const socketPath = options.socket ?? defaultSocketPath(context.env, context.uid);
+    await using client = createApiClient({ socketPath });
+    context.exit((await work(client)) ?? EXIT.ok);
+  }
+
+  function print(value: unknown, options: CommonOptions, lines: () => readonly string[]): void {
+    if (options.json === true) terminal.out(`${JSON.stringify(value)}\n`);
+    else for (const line of lines()) terminal.out(`${line}\n`);
+  }
+
+  const program = new Command("shoal")
+    .description("Talks to this machine's Shoal daemon: pull images, see peers, join a site.")
+    .version(version)
+    .showHelpAfterError("run with --help to see how it is used")
+    .configureHelp({ sortSubcommands: false, showGlobalOptions: false })
+    .addHelpText(
+      "after",
+      `${EXIT_HELP}\n\nExamples:\n  shoal pull alpine\n  shoal peers\n  shoal token | ssh other-machine shoal join`,
+    );
+
+  const command = (name: string, description: string, examples: readonly string[]): Command =>
+    program
+      .command(name)
+      .description(description)
+      .option("--json", "print JSON, for programs")
+      .option("--socket <path>", "the daemon's Unix socket, $SHOAL_SOCKET")
+      .addHelpText("after", `\nExamples:\n${examples.map((example) => `  ${example}`).join("\n")}`);
+
+  command("pull", "Pull an image into the daemon's store", [
+    "shoal pull alpine",
+    "shoal pull ghcr.io/org/app:v2 --platform linux/arm64",
+    "shoal pull registry.lan:5000/app@sha256:… --json",
+  ])
+    .argument("<reference>", "image: [registry/]name[:tag][@digest]")
+    .option("--platform <platform>", "os/architecture[/variant] (default: this machine's)")
+    .option("--all-platforms", "everything that the image's index lists")
+    .option("-q, --quiet", "print the digest only")
+    .option("-d, --detach", "print the pull's id and leave it to the daemon")
+    .action(
+      async (
+        reference: string,
+        options: CommonOptions & {
+          platform?: string;
+          allPlatforms?: boolean;
+          quiet?: boolean;
+          detach?: boolean;
+        },
+      ) => {
+        if (options.allPlatforms === true && options.platform !== undefined)
+          throw new CodedError("ERR_USAGE", "choose one of --platform and --all-platforms");
+        await withClient(
+          options,
+          async (client) =>
+            await pullCommand(client, terminal, {
+              reference,
+              platform: options.allPlatforms === true ? "all" : options.platform,
+              json: options.json === true,
+              quiet: options.quiet === true,
+              detach: options.detach === true,
+              interrupted: context.interrupted,
+            }),
+        );
+      },
+    );
+
+  command("status", "Show what the daemon does and has", [
+    "shoal status",
+    "shoal status --json",
+  ]).action(
+    async (options: CommonOptions) =>
+      await withClient(options, async (client) => {
+        const status = await client.status();
+        print(status, options, () => statusLines(status, terminal.columns, terminal.now()));
+      }),
+  );
+
+  command("peers", "List the members of the site", ["shoal peers"]).action(
+    async (options: CommonOptions) =>
+      await withClient(options, async (client) => {
+        const peers = await client.peers();
+        print(peers, options, () => peerLines(peers, terminal.columns, terminal.now()));
+      }),
+  );
+
+  command("images", "List the images that were pulled by name", ["shoal images"]).action(
+    async (options: CommonOptions) =>
+      await withClient(options, async (client) => {
+        const images = await client.images();
+        print({ images }, options, () => imageLines(images, terminal.columns));
+      }),
+  );
+
+  command("pulls", "List pulls under way and lately finished", ["shoal pulls"]).action(
+    async (options: CommonOptions) =>
+      await withClient(options, async (client) => {
+        const pulls = await client.pulls();
+        print({ pulls }, options, () => pullListLines(pulls, terminal.columns, terminal.now()));
+      }),
+  );
+
+  command("cancel", "Cancel a pull; what has arrived is kept for the next one", ["shoal cancel ID"])
+    .argument("<id>", "the pull's id, as `shoal pulls` shows it")
+    .action(
+      async (id: string, options: CommonOptions) =>
+        await withClient(options, async (client) => {
+          await client.cancelPull(id);
+          print({ cancelled: id }, options, () => [`cancelled ${id}`]);
+        }),
+    );
+
+  command("token", "Print the site's token, making a site of this machine if it has none", [
+    "shoal token",
+    "shoal token | ssh other-machine shoal join",
+  ]).action(
+    async (options: CommonOptions) =>
+      await withClient(options, async (client) => {
+        const token = await client.token();
+        print({ token }, options, () => [token]);
+        if (terminal.isLive && options.json !== true)
+          terminal.err("keep it secret: whoever has it can join the site with `shoal join`\n");
+      }),
+  );
+
+  command("join", "Join the site of a token, read from standard input", [
+    "shoal join < token-file",
+    "ssh member shoal token | shoal join",
+    "SHOAL_TOKEN_FILE=/run/secrets/site shoal join",
+  ])
+    .argument("[token]", "not taken here: see below")
+    .addHelpText(
+      "after",
+      "\nThe token is read from $SHOAL_TOKEN_FILE, $SHOAL_TOKEN or standard input, never from the command\nline, where every user of the machine can see it.",
+    )
+    .action(async (argument: string | undefined, options: CommonOptions) => {
+      if (argument !== undefined)
+        throw new CodedError(
+          "ERR_USAGE",
+          "a token on the command line is seen by every user and stays in the shell's history: remove it there, and give it on standard input, as in `shoal join < file`",
+        );
+      const token = await readToken({
+        env: context.env,
+        stdin: context.stdin,
+        prompt: () => terminal.err("paste the token that `shoal token` printed on a member: "),
+      });
+      await withClient(options, async (client) => {
+        const status = await client.join(token);
+        print(status, options, () => [
+          "joined: other members show up in `shoal peers` within seconds",
+        ]);
+      });
+    });
+
+  return program;
+}

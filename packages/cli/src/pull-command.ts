@@ -1,0 +1,69 @@
+import { type ApiClient, codedError, isFinished, type Pull } from "@shoal/api";
+import { EXIT, exitCodeOf } from "./exit-codes.ts";
+import { newlyEnded, pullLines, summary } from "./pull-view.ts";
+import { createLiveLines, type Terminal } from "./terminal.ts";
+
+export interface PullOptions {
+  readonly reference: string;
+  readonly platform?: string | undefined;
+  readonly json: boolean;
+  readonly quiet: boolean;
+  /** Leave the pull to the daemon. */
+  readonly detach: boolean;
+  /** Aborts when the user interrupts. */
+  readonly interrupted: AbortSignal;
+}
+
+/** Has the daemon pull an image and shows how it goes. An interrupt cancels the pull. @returns the exit code */
+export async function pullCommand(
+  client: ApiClient,
+  terminal: Terminal,
+  options: PullOptions,
+): Promise<number> {
+  const { reference, platform, json, quiet } = options;
+  const begun = await client.startPull({
+    reference,
+    ...(platform === undefined ? {} : { platform }),
+  });
+  if (options.detach) {
+    terminal.out(json ? `${JSON.stringify(begun)}\n` : `${begun.id}\n`);
+    return EXIT.ok;
+  }
+  const live = terminal.isLive && !json && !quiet ? createLiveLines(terminal) : undefined;
+  let last: Pull | undefined;
+
+  function show(pull: Pull): void {
+    if (json) terminal.out(`${JSON.stringify(pull)}\n`);
+    else if (live !== undefined) live.draw(pullLines(pull, terminal.columns, terminal.now()));
+    else if (!quiet) for (const line of newlyEnded(last, pull)) terminal.out(`${line}\n`);
+    last = pull;
+  }
+
+  try {
+    for await (const event of client.events({ pull: begun.id }, { signal: options.interrupted })) {
+      if (event.type !== "pull") continue;
+      show(event.pull);
+      if (isFinished(event.pull)) break;
+    }
+  } catch (error) {
+    if (!options.interrupted.aborted) throw error;
+    await client.cancelPull(begun.id);
+    terminal.err("interrupted: the pull is cancelled; what has arrived is kept for the next one\n");
+    return EXIT.interrupted;
+  }
+  const pull = last !== undefined && isFinished(last) ? last : await client.pull(begun.id);
+  if (pull.state === "done") {
+    if (!json)
+      terminal.out(quiet ? `${pull.digest}\n` : `${terminal.colors.green("✓")} ${summary(pull)}\n`);
+    return EXIT.ok;
+  }
+  if (pull.state === "cancelled") {
+    terminal.err("the pull was cancelled\n");
+    return EXIT.failed;
+  }
+  const error = codedError(
+    pull.error ?? { code: "ERR_INTERNAL", message: "the daemon does not say why" },
+  );
+  if (json) return exitCodeOf(error);
+  throw error;
+}

@@ -1,0 +1,85 @@
+import type { Image, PeerList, Pull, Status } from "@shoal/api";
+import { formatAge, formatBytes, formatShare, shortDigest, table } from "./format.ts";
+import { bytesOf } from "./pull-view.ts";
+
+export function statusLines(status: Status, columns: number, nowMs: number): string[] {
+  const { traffic, store } = status;
+  const received = traffic.fromUpstreamBytes + traffic.fromPeersBytes;
+  const rows = [
+    ["version", `${status.version}, up since ${formatAge(status.startedAt, nowMs)}`],
+    ["peer id", status.peerId],
+    ["mirror", status.mirror.map((address) => `http://${address}`).join(", ")],
+    ["swarm", status.swarm.join(", ") || "off: no site token; run `shoal token` or `shoal join`"],
+    ["peers", `${status.peersUp} up, mDNS ${status.mdns}`],
+    [
+      "store",
+      `${store.blobs} blobs, ${formatBytes(store.blobBytes)}; ${formatBytes(store.freeBytes)} free in ${status.stateFolder}`,
+    ],
+    [
+      "arriving",
+      `${status.transfers} blobs, ${formatBytes(store.ingestBytes)} of unfinished ones kept`,
+    ],
+    [
+      "received",
+      `${formatBytes(received)}: ${formatShare(traffic.fromPeersBytes, received)} from peers, ${formatShare(traffic.fromUpstreamBytes, received)} from registries`,
+    ],
+    [
+      "given",
+      `${formatBytes(traffic.toPeersBytes)} to peers, ${formatBytes(traffic.toClientsBytes)} to engines`,
+    ],
+    ...status.registries.map(({ registry, backOffUntil, lastErrorCode }) => [
+      registry,
+      [
+        lastErrorCode === undefined ? "well" : `last failed with ${lastErrorCode}`,
+        backOffUntil === undefined ? "" : `asked again at ${backOffUntil}`,
+      ]
+        .filter((part) => part !== "")
+        .join(", "),
+    ]),
+  ];
+  return table(rows, columns);
+}
+
+export function peerLines({ self, peers }: PeerList, columns: number, nowMs: number): string[] {
+  if (peers.length === 0)
+    return [
+      "no peers yet: run `shoal token` here, and `shoal join` with that token on another machine",
+    ];
+  const rows = peers.map(({ id, state, addresses, source, lastSeenAt, strikes }) => [
+    state,
+    id,
+    addresses[0] ?? "?",
+    source,
+    state === "up" || lastSeenAt === undefined ? "" : formatAge(lastSeenAt, nowMs),
+    strikes === 0 ? "" : `${strikes} strikes: gave wrong bytes`,
+  ]);
+  const head = ["STATE", "PEER", "ADDRESS", "FOUND BY", "LAST SEEN", ""];
+  return [...table([head, ...rows], columns), `this machine is ${self}`];
+}
+
+export function imageLines(images: readonly Image[], columns: number): string[] {
+  if (images.length === 0)
+    return ["no images yet: run `shoal pull alpine`, or pull through the mirror"];
+  const rows = images.map(({ name, digest, sizeBytes, complete }) => [
+    shortDigest(digest),
+    formatBytes(sizeBytes),
+    complete ? "complete" : "partly here",
+    name,
+  ]);
+  return table([["DIGEST", "SIZE", "", "NAME"], ...rows], columns);
+}
+
+export function pullListLines(pulls: readonly Pull[], columns: number, nowMs: number): string[] {
+  if (pulls.length === 0) return ["no pulls yet: run `shoal pull alpine`"];
+  const rows = pulls.map((pull) => {
+    const { arrived, size } = bytesOf(pull.layers);
+    return [
+      pull.id,
+      pull.state,
+      formatShare(arrived, size),
+      formatAge(pull.startedAt, nowMs),
+      pull.reference,
+    ];
+  });
+  return table([["ID", "STATE", "DONE", "BEGUN", "REFERENCE"], ...rows], columns);
+}
