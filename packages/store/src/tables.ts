@@ -85,7 +85,8 @@ function isDamaged(error: unknown): boolean {
   const cause = causeOf(error);
   return (
     (cause as NodeJS.ErrnoException | undefined)?.code === "LEVEL_CORRUPTION" ||
-    (cause instanceof Error && /corrupt/i.test(cause.message))
+    // A file that the index names and that is gone reads as a fault of the disk.
+    (cause instanceof Error && /corrupt|No such file/i.test(cause.message))
   );
 }
 

@@ -75,7 +75,10 @@ export function createMemorySite(
     to.answered[lane] += 1;
     if (to.frozen) await new Promise<never>(() => undefined);
     const handler = await to.handler;
-    const parts = await handler(from, lane, Uint8Array.from(frame), { signal });
+    // As over the wire: what failed there is not told here.
+    const parts = await handler(from, lane, Uint8Array.from(frame), { signal }).catch(() => {
+      throw unreachable();
+    });
     const reply = Buffer.concat(parts);
     to.sentBytes[lane] += reply.length;
     await travel(signal);
