@@ -4,12 +4,17 @@ import { CommanderError } from "commander";
 import { EXIT, exitCodeOf } from "./exit-codes.ts";
 import { createProgram } from "./program.ts";
 import { processTerminal } from "./terminal.ts";
+import { printable } from "./text.ts";
 
 const interrupt = new AbortController();
-process.on("SIGINT", () => {
+function stop(): void {
   if (interrupt.signal.aborted) process.exit(EXIT.interrupted);
   interrupt.abort(new CodedError("ERR_INTERRUPTED", "interrupted"));
-});
+  // Ends the wait for a token.
+  process.stdin.destroy();
+}
+process.on("SIGINT", stop);
+process.on("SIGTERM", stop);
 // Whoever reads the pipe has seen enough: `shoal pulls | head`.
 process.stdout.on("error", () => process.exit(EXIT.ok));
 
@@ -19,18 +24,19 @@ const program = createProgram({
   env: process.env,
   uid: process.getuid?.() ?? 0,
   stdin: process.stdin,
+  json,
   interrupted: interrupt.signal,
   exit(code) {
     process.exitCode = code;
   },
 });
-for (const command of [program, ...program.commands]) command.exitOverride();
 
 try {
   await program.parseAsync();
 } catch (error) {
   if (error instanceof CommanderError)
     process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+  else if (interrupt.signal.aborted) process.exitCode = EXIT.interrupted;
   else {
     const coded =
       error instanceof CodedError
@@ -41,7 +47,9 @@ try {
           );
     const { code, message } = coded;
     process.stderr.write(
-      json ? `${JSON.stringify({ error: { code, message } })}\n` : `error [${code}]: ${message}\n`,
+      json
+        ? `${JSON.stringify({ error: { code, message } })}\n`
+        : `error [${code}]: ${printable(message)}\n`,
     );
     process.exitCode = exitCodeOf(coded);
   }

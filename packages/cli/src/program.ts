@@ -12,6 +12,8 @@ export interface ProgramContext {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly uid: number;
   readonly stdin: TokenInput["stdin"];
+  /** Whether wrong usage is told as JSON; it is found before the options are parsed. */
+  readonly json: boolean;
   readonly interrupted: AbortSignal;
   /** Called with the exit code of a command that has run. */
   readonly exit: (code: number) => void;
@@ -25,6 +27,13 @@ interface CommonOptions {
 const { version } = JSON.parse(
   readFileSync(new URL("../package.json", import.meta.url), "utf8"),
 ) as { version: string };
+
+function usageError(text: string, json: boolean): string {
+  const message = `${text.trim().replace(/^error: /, "")}; run with --help to see how it is used`;
+  return json
+    ? `${JSON.stringify({ error: { code: "ERR_USAGE", message } })}\n`
+    : `error [ERR_USAGE]: ${message}\n`;
+}
 
 /** The `shoal` command. Failures of its actions are thrown. */
 export function createProgram(context: ProgramContext): Command {
@@ -44,10 +53,16 @@ export function createProgram(context: ProgramContext): Command {
     else for (const line of lines()) terminal.out(`${line}\n`);
   }
 
+  const signal = context.interrupted;
   const program = new Command("shoal")
     .description("Talks to this machine's Shoal daemon: pull images, see peers, join a site.")
     .version(version)
-    .showHelpAfterError("run with --help to see how it is used")
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => terminal.out(text),
+      writeErr: (text) => terminal.err(text),
+      outputError: (text, write) => write(usageError(text, context.json)),
+    })
     .configureHelp({ sortSubcommands: false, showGlobalOptions: false })
     .addHelpText(
       "after",
@@ -105,7 +120,7 @@ export function createProgram(context: ProgramContext): Command {
   ]).action(
     async (options: CommonOptions) =>
       await withClient(options, async (client) => {
-        const status = await client.status();
+        const status = await client.status({ signal });
         print(status, options, () => statusLines(status, terminal.columns, terminal.now()));
       }),
   );
@@ -113,7 +128,7 @@ export function createProgram(context: ProgramContext): Command {
   command("peers", "List the members of the site", ["shoal peers"]).action(
     async (options: CommonOptions) =>
       await withClient(options, async (client) => {
-        const peers = await client.peers();
+        const peers = await client.peers({ signal });
         print(peers, options, () => peerLines(peers, terminal.columns, terminal.now()));
       }),
   );
@@ -121,7 +136,7 @@ export function createProgram(context: ProgramContext): Command {
   command("images", "List the images that were pulled by name", ["shoal images"]).action(
     async (options: CommonOptions) =>
       await withClient(options, async (client) => {
-        const images = await client.images();
+        const images = await client.images({ signal });
         print({ images }, options, () => imageLines(images, terminal.columns));
       }),
   );
@@ -129,7 +144,7 @@ export function createProgram(context: ProgramContext): Command {
   command("pulls", "List pulls under way and lately finished", ["shoal pulls"]).action(
     async (options: CommonOptions) =>
       await withClient(options, async (client) => {
-        const pulls = await client.pulls();
+        const pulls = await client.pulls({ signal });
         print({ pulls }, options, () => pullListLines(pulls, terminal.columns, terminal.now()));
       }),
   );
@@ -139,7 +154,7 @@ export function createProgram(context: ProgramContext): Command {
     .action(
       async (id: string, options: CommonOptions) =>
         await withClient(options, async (client) => {
-          await client.cancelPull(id);
+          await client.cancelPull(id, { signal });
           print({ cancelled: id }, options, () => [`cancelled ${id}`]);
         }),
     );
@@ -150,7 +165,7 @@ export function createProgram(context: ProgramContext): Command {
   ]).action(
     async (options: CommonOptions) =>
       await withClient(options, async (client) => {
-        const token = await client.token();
+        const token = await client.token({ signal });
         print({ token }, options, () => [token]);
         if (terminal.isLive && options.json !== true)
           terminal.err("keep it secret: whoever has it can join the site with `shoal join`\n");
@@ -162,16 +177,16 @@ export function createProgram(context: ProgramContext): Command {
     "ssh member shoal token | shoal join",
     "SHOAL_TOKEN_FILE=/run/secrets/site shoal join",
   ])
-    .argument("[token]", "not taken here: see below")
+    .allowExcessArguments(true)
     .addHelpText(
       "after",
       "\nThe token is read from $SHOAL_TOKEN_FILE, $SHOAL_TOKEN or standard input, never from the command\nline, where every user of the machine can see it.",
     )
-    .action(async (argument: string | undefined, options: CommonOptions) => {
-      if (argument !== undefined)
+    .action(async (options: CommonOptions, join: Command) => {
+      if (join.args.length > 0)
         throw new CodedError(
           "ERR_USAGE",
-          "a token on the command line is seen by every user and stays in the shell's history: remove it there, and give it on standard input, as in `shoal join < file`",
+          "a token on the command line can be seen by every user, and is in the shell's history now: remove it there, and give it on standard input, as in `shoal join < file`",
         );
       const token = await readToken({
         env: context.env,
@@ -179,7 +194,7 @@ export function createProgram(context: ProgramContext): Command {
         prompt: () => terminal.err("paste the token that `shoal token` printed on a member: "),
       });
       await withClient(options, async (client) => {
-        const status = await client.join(token);
+        const status = await client.join(token, { signal });
         print(status, options, () => [
           "joined: other members show up in `shoal peers` within seconds",
         ]);

@@ -1,7 +1,11 @@
 import { type ApiClient, codedError, isFinished, type Pull } from "@shoal/api";
 import { EXIT, exitCodeOf } from "./exit-codes.ts";
-import { newlyEnded, pullLines, summary } from "./pull-view.ts";
+import { newlyEnded, pullLines, receivedBytes, summary } from "./pull-view.ts";
+import { type RateSample, withSample } from "./rate.ts";
 import { createLiveLines, type Terminal } from "./terminal.ts";
+
+/** How long an interrupted user waits for the daemon to hear of it. */
+const CANCEL_TIMEOUT_MS = 3_000;
 
 export interface PullOptions {
   readonly reference: string;
@@ -31,11 +35,16 @@ export async function pullCommand(
   }
   const live = terminal.isLive && !json && !quiet ? createLiveLines(terminal) : undefined;
   let last: Pull | undefined;
+  let samples: readonly RateSample[] = [];
 
   function show(pull: Pull): void {
     if (json) terminal.out(`${JSON.stringify(pull)}\n`);
-    else if (live !== undefined) live.draw(pullLines(pull, terminal.columns, terminal.now()));
-    else if (!quiet) for (const line of newlyEnded(last, pull)) terminal.out(`${line}\n`);
+    else if (live !== undefined) {
+      const nowMs = terminal.now();
+      samples = withSample(samples, { atMs: nowMs, bytes: receivedBytes(pull) });
+      // One row is left for the cursor: lines that scrolled away cannot be drawn over.
+      live.draw(pullLines({ pull, samples }, terminal.columns, nowMs, terminal.rows - 1));
+    } else if (!quiet) for (const line of newlyEnded(last, pull)) terminal.out(`${line}\n`);
     last = pull;
   }
 
@@ -47,7 +56,7 @@ export async function pullCommand(
     }
   } catch (error) {
     if (!options.interrupted.aborted) throw error;
-    await client.cancelPull(begun.id);
+    await client.cancelPull(begun.id, { signal: AbortSignal.timeout(CANCEL_TIMEOUT_MS) });
     terminal.err("interrupted: the pull is cancelled; what has arrived is kept for the next one\n");
     return EXIT.interrupted;
   }

@@ -3,6 +3,7 @@ import { createColors } from "picocolors";
 /** Where a command writes, and what that can show. */
 export interface Terminal {
   readonly columns: number;
+  readonly rows: number;
   /** Whether lines may be drawn over. */
   readonly isLive: boolean;
   readonly colors: ReturnType<typeof createColors>;
@@ -16,7 +17,13 @@ export function processTerminal(): Terminal {
   const { stdout, stderr, env } = process;
   const noColor = env["NO_COLOR"] !== undefined && env["NO_COLOR"] !== "";
   return {
-    columns: stdout.columns ?? 100,
+    // Asked anew each time: windows are resized.
+    get columns() {
+      return stdout.columns ?? 100;
+    },
+    get rows() {
+      return stdout.rows ?? 24;
+    },
     isLive: stdout.isTTY && env["TERM"] !== "dumb",
     colors: createColors(stdout.isTTY && !noColor),
     out: (text) => void stdout.write(text),

@@ -1,6 +1,19 @@
 import type { Image, PeerList, Pull, Status } from "@shoal/api";
 import { formatAge, formatBytes, formatShare, shortDigest, table } from "./format.ts";
 import { bytesOf } from "./pull-view.ts";
+import { plain } from "./text.ts";
+
+function mirrorUrl(address: string): string {
+  return /^https?:/.test(address) ? address : `http://${address}`;
+}
+
+/** Cells for a terminal, whatever other machines put into them. */
+function safeTable(rows: readonly (readonly string[])[], columns: number): string[] {
+  return table(
+    rows.map((row) => row.map(plain)),
+    columns,
+  );
+}
 
 export function statusLines(status: Status, columns: number, nowMs: number): string[] {
   const { traffic, store } = status;
@@ -8,7 +21,7 @@ export function statusLines(status: Status, columns: number, nowMs: number): str
   const rows = [
     ["version", `${status.version}, up since ${formatAge(status.startedAt, nowMs)}`],
     ["peer id", status.peerId],
-    ["mirror", status.mirror.map((address) => `http://${address}`).join(", ")],
+    ["mirror", status.mirror.map(mirrorUrl).join(", ")],
     ["swarm", status.swarm.join(", ") || "off: no site token; run `shoal token` or `shoal join`"],
     ["peers", `${status.peersUp} up, mDNS ${status.mdns}`],
     [
@@ -37,14 +50,12 @@ export function statusLines(status: Status, columns: number, nowMs: number): str
         .join(", "),
     ]),
   ];
-  return table(rows, columns);
+  return safeTable(rows, columns);
 }
 
 export function peerLines({ self, peers }: PeerList, columns: number, nowMs: number): string[] {
   if (peers.length === 0)
-    return [
-      "no peers yet: run `shoal token` here, and `shoal join` with that token on another machine",
-    ];
+    return ["no peers yet: run `shoal token` here and `shoal join` on another machine"];
   const rows = peers.map(({ id, state, addresses, source, lastSeenAt, strikes }) => [
     state,
     id,
@@ -54,7 +65,7 @@ export function peerLines({ self, peers }: PeerList, columns: number, nowMs: num
     strikes === 0 ? "" : `${strikes} strikes: gave wrong bytes`,
   ]);
   const head = ["STATE", "PEER", "ADDRESS", "FOUND BY", "LAST SEEN", ""];
-  return [...table([head, ...rows], columns), `this machine is ${self}`];
+  return [...safeTable([head, ...rows], columns), `this machine is ${self}`];
 }
 
 export function imageLines(images: readonly Image[], columns: number): string[] {
@@ -66,7 +77,7 @@ export function imageLines(images: readonly Image[], columns: number): string[] 
     complete ? "complete" : "partly here",
     name,
   ]);
-  return table([["DIGEST", "SIZE", "", "NAME"], ...rows], columns);
+  return safeTable([["DIGEST", "SIZE", "", "NAME"], ...rows], columns);
 }
 
 export function pullListLines(pulls: readonly Pull[], columns: number, nowMs: number): string[] {
@@ -81,5 +92,5 @@ export function pullListLines(pulls: readonly Pull[], columns: number, nowMs: nu
       pull.reference,
     ];
   });
-  return table([["ID", "STATE", "DONE", "BEGUN", "REFERENCE"], ...rows], columns);
+  return safeTable([["ID", "STATE", "DONE", "BEGUN", "REFERENCE"], ...rows], columns);
 }
