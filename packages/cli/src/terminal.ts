@@ -17,9 +17,9 @@ export function processTerminal(): Terminal {
   const { stdout, stderr, env } = process;
   const noColor = env["NO_COLOR"] !== undefined && env["NO_COLOR"] !== "";
   return {
-    // Asked anew each time: windows are resized.
+    // Asked anew each time: windows are resized. What is piped is for programs, and never cut.
     get columns() {
-      return stdout.columns ?? 100;
+      return stdout.columns ?? Number.POSITIVE_INFINITY;
     },
     get rows() {
       return stdout.rows ?? 24;

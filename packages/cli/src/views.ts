@@ -1,5 +1,5 @@
 import type { Image, PeerList, Pull, Status } from "@shoal/api";
-import { formatAge, formatBytes, formatShare, shortDigest, table } from "./format.ts";
+import { cut, formatAge, formatBytes, formatShare, shortDigest, table } from "./format.ts";
 import { bytesOf } from "./pull-view.ts";
 import { plain } from "./text.ts";
 
@@ -65,7 +65,7 @@ export function peerLines({ self, peers }: PeerList, columns: number, nowMs: num
     strikes === 0 ? "" : `${strikes} strikes: gave wrong bytes`,
   ]);
   const head = ["STATE", "PEER", "ADDRESS", "FOUND BY", "LAST SEEN", ""];
-  return [...safeTable([head, ...rows], columns), `this machine is ${self}`];
+  return [...safeTable([head, ...rows], columns), cut(plain(`this machine is ${self}`), columns)];
 }
 
 export function imageLines(images: readonly Image[], columns: number): string[] {

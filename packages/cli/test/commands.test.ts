@@ -1,0 +1,172 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type ScriptedDaemonInit, startScriptedDaemon } from "@shoal/api/testing";
+import { expect, test } from "vitest";
+import { DIGEST, donePull, layer, MIB, pull, shoal, status, temporaryFolder } from "./fixtures.ts";
+
+async function scripted(init: Omit<ScriptedDaemonInit, "socketPath"> = {}) {
+  const stack = new AsyncDisposableStack();
+  const folder = stack.use(await temporaryFolder());
+  const socketPath = join(folder.path, "s.sock");
+  const daemon = stack.use(await startScriptedDaemon({ socketPath, ...init }));
+  return {
+    folder: folder.path,
+    daemon,
+    socketPath,
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+}
+
+const failedWith = (code: string) =>
+  pull("failed", { error: { code, message: "it went wrong; do that" } });
+
+test("a pull into a pipe tells each layer's end and the whole, and exits 0", async () => {
+  await using site = await scripted({
+    pull: [
+      pull("resolving"),
+      pull("fetching", { layers: [layer("aa"), layer("bb", { state: "fetching" })] }),
+      donePull,
+    ],
+  });
+  const { code, out } = await shoal(["pull", "alpine", "--socket", site.socketPath]);
+  expect(code).toBe(0);
+  expect(out).toBe(
+    [
+      "done aaaaaaaaaaaa 50.0 MiB, 100 % from peers",
+      "done bbbbbbbbbbbb 50.0 MiB, 94 % from peers",
+      `✓ pulled docker.io/library/alpine@${DIGEST}  100 MiB: 97 % from peers, 3 % from the registry, in 4.2 s`,
+      "",
+    ].join("\n"),
+  );
+  expect(site.daemon.requests[0]).toBe('POST /v1/pulls {"reference":"alpine"}');
+});
+
+test("a stale answer is told", async () => {
+  await using site = await scripted({ pull: [{ ...donePull, stale: true }] });
+  const { out } = await shoal(["pull", "alpine", "--socket", site.socketPath]);
+  expect(out).toContain("(stale: the registry could not be asked)");
+});
+
+test("--json, --quiet, --detach and --all-platforms", async () => {
+  await using site = await scripted({ pull: [donePull] });
+  const socket = ["--socket", site.socketPath];
+  const json = await shoal(["pull", "alpine", "--json", ...socket]);
+  expect(JSON.parse(json.out.trim().split("\n").at(-1)!)).toEqual(donePull);
+  expect((await shoal(["pull", "alpine", "-q", ...socket])).out).toBe(`${DIGEST}\n`);
+  expect((await shoal(["pull", "alpine", "-d", ...socket])).out).toBe("1\n");
+  await shoal(["pull", "alpine", "-d", "--all-platforms", ...socket]);
+  expect(site.daemon.requests.at(-1)).toBe(
+    'POST /v1/pulls {"reference":"alpine","platform":"all"}',
+  );
+});
+
+test.each([
+  ["ERR_UPSTREAM_NOT_FOUND", 4],
+  ["ERR_PLATFORM_NOT_FOUND", 4],
+  ["ERR_UPSTREAM_UNAUTHORIZED", 5],
+  ["ERR_UPSTREAM_DENIED", 5],
+  ["ERR_STORE_FULL", 1],
+])("a pull that fails with %s exits %i", async (errorCode, exit) => {
+  await using site = await scripted({ pull: [failedWith(errorCode)] });
+  const { code, err } = await shoal(["pull", "alpine", "--socket", site.socketPath]);
+  expect(code).toBe(exit);
+  expect(err).toBe(`error [${errorCode}]: it went wrong; do that\n`);
+});
+
+test("a daemon's refusal of a reference is wrong usage", async () => {
+  const error = { code: "ERR_REFERENCE_INVALID", message: "no" };
+  await using site = await scripted({
+    answers: { "POST /v1/pulls": { status: 400, body: { error } } },
+  });
+  const { code, err } = await shoal(["pull", "A!", "--json", "--socket", site.socketPath]);
+  expect(code).toBe(2);
+  expect(JSON.parse(err)).toEqual({ error });
+});
+
+test("Ctrl-C cancels the pull and exits 130", async () => {
+  const arriving = pull("fetching", {
+    layers: [
+      layer("aa", { state: "done", arrivedBytes: 50 * MIB, fromPeersBytes: 50 * MIB }),
+      layer("bb", { state: "fetching" }),
+    ],
+  });
+  await using site = await scripted({ pull: [arriving] });
+  const { code, err } = await shoal(["pull", "alpine", "--socket", site.socketPath], {
+    interruptWhen: (text) => text.includes("done aaaaaaaaaaaa"),
+  });
+  expect(code).toBe(130);
+  expect(err).toContain("the pull is cancelled");
+  expect(site.daemon.requests).toContain("DELETE /v1/pulls/1");
+});
+
+test("without a daemon everything exits 3 and says what to do", async () => {
+  await using folder = await temporaryFolder();
+  const env = { SHOAL_SOCKET: join(folder.path, "none.sock") };
+  const { code, err, out } = await shoal(["status"], { env });
+  expect(code).toBe(3);
+  expect(out).toBe("");
+  expect(err).toMatch(/^error \[ERR_DAEMON_UNREACHABLE\]: .*npm start/);
+});
+
+test("wrong usage exits 2, as JSON if that is asked for", async () => {
+  const unknown = await shoal(["pull", "a", "--nonsense"]);
+  expect(unknown.code).toBe(2);
+  expect(unknown.err).toMatch(/^error \[ERR_USAGE\]: unknown option '--nonsense'/);
+  const json = await shoal(["pull", "--json"]);
+  expect(json.code).toBe(2);
+  expect(JSON.parse(json.err)).toMatchObject({ error: { code: "ERR_USAGE" } });
+});
+
+test("lists, their empty states, and their JSON", async () => {
+  await using site = await scripted({ status, peers: { self: "me", peers: [] }, images: [] });
+  const socket = ["--socket", site.socketPath];
+  const told = async (name: string) => (await shoal([name, ...socket])).out;
+  expect(await told("peers")).toBe(
+    "no peers yet: run `shoal token` here and `shoal join` on another machine\n",
+  );
+  expect(await told("images")).toContain("no images yet: run `shoal pull alpine`");
+  expect(await told("pulls")).toContain("no pulls yet: run `shoal pull alpine`");
+  expect(await told("status")).toContain("75 % from peers");
+  expect(JSON.parse((await shoal(["status", "--json", ...socket])).out)).toEqual(status);
+});
+
+test("the token stands alone on standard output, and can be piped into join", async () => {
+  await using site = await scripted({ status, token: "shoal1-secret" });
+  const socket = ["--socket", site.socketPath];
+  const { out } = await shoal(["token", ...socket]);
+  expect(out).toBe("shoal1-secret\n");
+  const joined = await shoal(["join", ...socket], { input: out });
+  expect(joined.code).toBe(0);
+  expect(site.daemon.requests.at(-1)).toBe('POST /v1/site/join {"token":"shoal1-secret"}');
+});
+
+test("join reads SHOAL_TOKEN_FILE and SHOAL_TOKEN", async () => {
+  await using site = await scripted({ status });
+  const file = join(site.folder, "token");
+  await writeFile(file, "from-file\n");
+  await shoal(["join", "--socket", site.socketPath], { env: { SHOAL_TOKEN_FILE: file } });
+  expect(site.daemon.requests.at(-1)).toContain('{"token":"from-file"}');
+  await shoal(["join", "--socket", site.socketPath], { env: { SHOAL_TOKEN: "from-env" } });
+  expect(site.daemon.requests.at(-1)).toContain('{"token":"from-env"}');
+});
+
+test("a token on the command line is refused, not sent, and not repeated", async () => {
+  await using site = await scripted({ status });
+  const { code, err, out } = await shoal(["join", "shoal1-secret", "--socket", site.socketPath]);
+  expect(code).toBe(2);
+  expect(err).toContain("shell's history now");
+  expect(out + err).not.toContain("shoal1-secret");
+  expect(site.daemon.requests).toEqual([]);
+});
+
+test("cancel tells the daemon; an empty token is wrong usage", async () => {
+  await using site = await scripted({ pull: [pull("fetching")] });
+  const socket = ["--socket", site.socketPath];
+  expect((await shoal(["cancel", "1", ...socket])).out).toBe("cancelled 1\n");
+  expect((await shoal(["cancel", "2", ...socket])).code).toBe(1);
+  expect((await shoal(["join", ...socket])).code).toBe(2);
+});
+
+test("--version", async () => {
+  expect(await shoal(["--version"])).toMatchObject({ code: 0, out: "0.1.0\n" });
+});

@@ -1,0 +1,161 @@
+import type { Peer } from "@shoal/api";
+import * as fc from "fast-check";
+import { expect, test } from "vitest";
+import { bar } from "../src/bar.ts";
+import { pullLines, summary } from "../src/pull-view.ts";
+import { imageLines, peerLines, pullListLines, statusLines } from "../src/views.ts";
+import { donePull, layer, MIB, pull, STARTED, status } from "./fixtures.ts";
+
+const START = Date.parse(STARTED);
+
+const arriving = pull("fetching", {
+  layers: [
+    layer("aa", {
+      state: "fetching",
+      arrivedBytes: 25 * MIB,
+      fromPeersBytes: 20 * MIB,
+      fromUpstreamBytes: 5 * MIB,
+    }),
+    layer("bb", { state: "done", arrivedBytes: 50 * MIB, fromStoreBytes: 50 * MIB }),
+    layer("cc"),
+  ],
+});
+const samples = [
+  { atMs: START, bytes: 0 },
+  { atMs: START + 2000, bytes: 25 * MIB },
+];
+
+test("a pull on 80 columns", () => {
+  expect(pullLines({ pull: arriving, samples }, 80, START + 2000)).toMatchInlineSnapshot(`
+    [
+      "docker.io/library/alpine:latest (linux/amd64)",
+      "█ registry  ▓ peers  ░ was here",
+      "aaaaaaaaaaaa ████▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓····················   25.0 MiB/50.0 MiB",
+      "bbbbbbbbbbbb ░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░   50.0 MiB/50.0 MiB",
+      "cccccccccccc ········································        0 B/50.0 MiB",
+      "75.0 MiB of 150 MiB, 12.5 MiB/s, 6.0 s left, 80 % from peers",
+    ]
+  `);
+});
+
+test("a pull on 40 columns", () => {
+  expect(pullLines({ pull: arriving, samples }, 40, START + 2000)).toMatchInlineSnapshot(`
+    [
+      "docker.io/library/alpine:latest (linux/…",
+      "█ registry  ▓ peers  ░ was here",
+      "aaaaaaaaaaaa ██▓▓▓▓▓▓▓▓··········  50 %",
+      "bbbbbbbbbbbb ░░░░░░░░░░░░░░░░░░░░ 100 %",
+      "cccccccccccc ····················   0 %",
+      "75.0 MiB of 150 MiB, 12.5 MiB/s",
+    ]
+  `);
+});
+
+test("a pull of many layers keeps to its rows, and shows what is under way", () => {
+  const layers = Array.from({ length: 40 }, (_, index) =>
+    layer(index.toString(16).padStart(2, "0"), { state: index === 39 ? "fetching" : "done" }),
+  );
+  const lines = pullLines({ pull: pull("fetching", { layers }), samples: [] }, 80, START, 10);
+  expect(lines).toHaveLength(10);
+  expect(lines.join("\n")).toContain("272727272727");
+  expect(lines.join("\n")).toContain("and 34 more layers");
+});
+
+test("names from elsewhere do not steer the terminal", () => {
+  const evil = pull("resolving", { reference: "a\u001B[2Jb\r\u202Ec" });
+  expect(pullLines({ pull: evil, samples: [] }, 80, START)[0]).toBe("a?[2Jb??c (linux/amd64)");
+  expect(summary(evil)).not.toContain("\u001B");
+  const peer: Peer = { id: "x\u001B[A", state: "up", addresses: [], source: "mdns", strikes: 0 };
+  expect(peerLines({ self: "me", peers: [peer] }, 80, START).join("")).not.toContain("\u001B");
+});
+
+const bytes = fc.nat({ max: 2 ** 40 });
+const anyLayer = fc
+  .record({
+    up: bytes,
+    peers: bytes,
+    store: bytes,
+    missing: bytes,
+    state: fc.constantFrom("waiting", "fetching", "done", "failed"),
+  })
+  .map(({ up, peers, store, missing, state }) =>
+    layer("ab", {
+      sizeBytes: up + peers + store + missing,
+      arrivedBytes: up + peers + store,
+      fromUpstreamBytes: up,
+      fromPeersBytes: peers,
+      fromStoreBytes: store,
+      state,
+    }),
+  );
+const anyPull = fc
+  .record({
+    reference: fc.string({ maxLength: 200, unit: "binary" }),
+    state: fc.constantFrom("resolving", "fetching", "done", "failed", "cancelled"),
+    layers: fc.array(anyLayer, { maxLength: 12 }),
+    stale: fc.boolean(),
+  })
+  .map(({ state, ...change }) => pull(state, change));
+
+test("no view is ever wider than the terminal, or higher", () => {
+  fc.assert(
+    fc.property(
+      anyPull,
+      fc.integer({ min: 1, max: 200 }),
+      fc.integer({ min: 6, max: 30 }),
+      fc.nat({ max: 10_000_000 }),
+      (pull, columns, rows, elapsedMs) => {
+        const nowMs = START + elapsedMs;
+        const drawn = pullLines({ pull, samples }, columns, nowMs, rows);
+        expect(drawn.length).toBeLessThanOrEqual(rows);
+        const image = {
+          name: pull.reference,
+          digest: "sha256:ab",
+          mediaType: "",
+          sizeBytes: 1,
+          complete: true,
+        };
+        const peer: Peer = {
+          id: pull.reference,
+          state: "down",
+          addresses: [pull.reference],
+          source: "mdns",
+          lastSeenAt: STARTED,
+          strikes: 1,
+        };
+        for (const line of [
+          ...drawn,
+          ...pullListLines([pull], columns, nowMs),
+          ...statusLines(status, columns, nowMs),
+          ...imageLines([image], columns),
+          ...peerLines({ self: pull.reference, peers: [peer] }, columns, nowMs),
+        ]) {
+          expect(line).toMatch(/^[\x20-\x7E█▓░·…]*$/u);
+          expect(line.length).toBeLessThanOrEqual(columns);
+        }
+      },
+    ),
+  );
+});
+
+test("a bar is exactly as wide as asked, and full only when all is there", () => {
+  fc.assert(
+    fc.property(
+      bytes,
+      bytes,
+      bytes,
+      bytes,
+      fc.integer({ min: 1, max: 80 }),
+      (a, b, c, rest, width) => {
+        const sources = { upstreamBytes: a, peersBytes: b, storeBytes: c };
+        const drawn = bar(a + b + c, a + b + c + rest, sources, width);
+        expect(drawn).toHaveLength(width);
+        expect(drawn.includes("·")).toBe(rest > 0);
+      },
+    ),
+  );
+});
+
+test("the summary adds up", () => {
+  expect(summary(donePull)).toMatch(/100 MiB: 97 % from peers, 3 % from the registry, in 4\.2 s$/);
+});
