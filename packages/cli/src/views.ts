@@ -19,7 +19,7 @@ export function statusLines(status: Status, columns: number, nowMs: number): str
   const { traffic, store } = status;
   const received = traffic.fromUpstreamBytes + traffic.fromPeersBytes;
   const rows = [
-    ["version", `${status.version}, up since ${formatAge(status.startedAt, nowMs)}`],
+    ["version", `${status.version}, started ${formatAge(status.startedAt, nowMs)}`],
     ["peer id", status.peerId],
     ["mirror", status.mirror.map(mirrorUrl).join(", ")],
     ["swarm", status.swarm.join(", ") || "off: no site token; run `shoal token` or `shoal join`"],
