@@ -1,8 +1,9 @@
-import { type ApiClient, codedError, isFinished, type Pull } from "@shoal/api";
+import { type ApiClient, CodedError, codedError, isFinished, type Pull } from "@shoal/api";
 import { EXIT, exitCodeOf } from "./exit-codes.ts";
 import { newlyEnded, pullLines, receivedBytes, summary } from "./pull-view.ts";
 import { type RateSample, withSample } from "./rate.ts";
 import { createLiveLines, type Terminal } from "./terminal.ts";
+import { printable } from "./text.ts";
 
 /** How long an interrupted user waits for the daemon to hear of it. */
 const CANCEL_TIMEOUT_MS = 3_000;
@@ -56,8 +57,7 @@ export async function pullCommand(
     }
   } catch (error) {
     if (!options.interrupted.aborted) throw error;
-    await client.cancelPull(begun.id, { signal: AbortSignal.timeout(CANCEL_TIMEOUT_MS) });
-    terminal.err("interrupted: the pull is cancelled; what has arrived is kept for the next one\n");
+    terminal.err(`interrupted: ${await cancelled(client, begun.id)}\n`);
     return EXIT.interrupted;
   }
   const pull = last !== undefined && isFinished(last) ? last : await client.pull(begun.id);
@@ -66,13 +66,27 @@ export async function pullCommand(
       terminal.out(quiet ? `${pull.digest}\n` : `${terminal.colors.green("✓")} ${summary(pull)}\n`);
     return EXIT.ok;
   }
-  if (pull.state === "cancelled") {
-    terminal.err("the pull was cancelled\n");
-    return EXIT.failed;
+  if (pull.state === "cancelled" && pull.error === undefined) {
+    if (json) return EXIT.failed;
+    throw new CodedError(
+      "ERR_CANCELLED",
+      "the pull was cancelled by somebody else; run it again: what has arrived is kept",
+    );
   }
   const error = codedError(
     pull.error ?? { code: "ERR_INTERNAL", message: "the daemon does not say why" },
   );
   if (json) return exitCodeOf(error);
   throw error;
+}
+
+/** Cancels the pull. @returns what became of it, in words */
+async function cancelled(client: ApiClient, id: string): Promise<string> {
+  try {
+    await client.cancelPull(id, { signal: AbortSignal.timeout(CANCEL_TIMEOUT_MS) });
+    return "the pull is cancelled; what has arrived is kept for the next one";
+  } catch (error) {
+    const why = error instanceof Error ? printable(error.message) : "unknown reason";
+    return `the daemon could not be told, and may go on; see \`shoal pulls\`. ${why}`;
+  }
 }

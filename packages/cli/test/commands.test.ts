@@ -99,6 +99,26 @@ test("Ctrl-C cancels the pull and exits 130", async () => {
   expect(site.daemon.requests).toContain("DELETE /v1/pulls/1");
 });
 
+test("a pull that somebody else cancels fails", async () => {
+  await using site = await scripted({ pull: [pull("cancelled")] });
+  const { code, err } = await shoal(["pull", "alpine", "--socket", site.socketPath]);
+  expect(code).toBe(1);
+  expect(err).toMatch(/^error \[ERR_CANCELLED\]: /);
+});
+
+test("an interrupt that the daemon does not hear of is told, and exits 130 all the same", async () => {
+  const error = { code: "ERR_INTERNAL", message: "out of order" };
+  await using site = await scripted({
+    pull: [pull("fetching", { layers: [layer("aa", { state: "done" })] })],
+    answers: { "DELETE /v1/pulls/1": { status: 500, body: { error } } },
+  });
+  const { code, err } = await shoal(["pull", "alpine", "--socket", site.socketPath], {
+    interruptWhen: (text) => text.includes("done aaaaaaaaaaaa"),
+  });
+  expect(code).toBe(130);
+  expect(err).toContain("may go on; see `shoal pulls`. out of order");
+});
+
 test("without a daemon everything exits 3 and says what to do", async () => {
   await using folder = await temporaryFolder();
   const env = { SHOAL_SOCKET: join(folder.path, "none.sock") };
