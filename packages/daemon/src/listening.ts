@@ -1,11 +1,18 @@
 import { createServer, type RequestListener, type Server } from "node:http";
+import type { Socket } from "node:net";
 import { CodedError } from "@shoal/runtime";
 
 /** A server on one or more addresses, with one way to stop it. */
 export interface Listening extends AsyncDisposable {
   /** `host:port` of each. */
   readonly addresses: readonly string[];
-  readonly servers: readonly Server[];
+}
+
+interface Serving {
+  readonly server: Server;
+  /** Connections with a request under way. */
+  readonly busy: Set<Socket>;
+  readonly quiet: Set<Socket>;
 }
 
 export interface ListenInit {
@@ -19,7 +26,7 @@ export interface ListenInit {
 
 /** Serves HTTP. @throws ERR_PORT_IN_USE, ERR_LISTEN */
 export async function listenHttp(answer: RequestListener, init: ListenInit): Promise<Listening> {
-  const servers: Server[] = [];
+  const servings: Serving[] = [];
   const addresses: string[] = [];
   for (const address of init.addresses) {
     const server = createServer(
@@ -35,20 +42,21 @@ export async function listenHttp(answer: RequestListener, init: ListenInit): Pro
     server.maxConnections = 1000;
     try {
       addresses.push(await listen(server, address));
-      servers.push(server);
+      servings.push(watchConnections(server));
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       if ((code === "EADDRNOTAVAIL" || code === "EAFNOSUPPORT") && init.addresses.length > 1)
         continue;
-      await Promise.all(servers.map(async (other) => await stop(other, 0)));
+      await Promise.all(servings.map(async (other) => await stop(other, 0)));
       throw listenFailure(address, init.setting, error);
     }
   }
   return {
     addresses,
-    servers,
     async [Symbol.asyncDispose]() {
-      await Promise.all(servers.map(async (server) => await stop(server, init.graceMs ?? 10_000)));
+      await Promise.all(
+        servings.map(async (serving) => await stop(serving, init.graceMs ?? 10_000)),
+      );
     },
   };
 }
@@ -65,14 +73,41 @@ async function listen(server: Server, address: string): Promise<string> {
   return `${address.slice(0, colon)}:${port}`;
 }
 
-async function stop(server: Server, graceMs: number): Promise<void> {
+/** Stops a server: connections without a request go at once, one that was never asked on too; the others have their time. */
+async function stop({ server, busy, quiet }: Serving, graceMs: number): Promise<void> {
   const closed = new Promise<void>((resolve) => {
     server.close(() => resolve());
   });
-  server.closeIdleConnections();
-  const timer = setTimeout(() => server.closeAllConnections(), graceMs);
+  for (const socket of quiet) socket.destroy();
+  const timer = setTimeout(() => {
+    for (const socket of busy) socket.destroy();
+  }, graceMs);
   await closed;
   clearTimeout(timer);
+}
+
+/** Knows which connections have a request under way; Node counts those that were never asked on among them. */
+function watchConnections(server: Server): Serving {
+  const serving: Serving = { server, busy: new Set(), quiet: new Set() };
+  server.on("connection", (socket) => {
+    serving.quiet.add(socket);
+    socket.once("close", () => {
+      serving.quiet.delete(socket);
+      serving.busy.delete(socket);
+    });
+  });
+  server.on("request", (request, response) => {
+    const { socket } = request;
+    serving.quiet.delete(socket);
+    serving.busy.add(socket);
+    response.once("close", () => {
+      serving.busy.delete(socket);
+      if (socket.destroyed) return;
+      if (server.listening) serving.quiet.add(socket);
+      else socket.end();
+    });
+  });
+  return serving;
 }
 
 function listenFailure(address: string, setting: string, cause: unknown): CodedError {

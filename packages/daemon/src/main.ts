@@ -12,6 +12,9 @@ const FAILED = 1;
 const environment = { env: process.env, uid: process.getuid?.() ?? 0 };
 const printError = (text: string): void => void process.stderr.write(text);
 
+// Whoever reads the pipe has seen enough: `--help | head`.
+process.stdout.on("error", () => process.exit(FAILED));
+
 async function main(): Promise<void> {
   const line = parseCommandLine(process.argv.slice(2), (text) => void process.stdout.write(text));
   if (line === undefined) return;
@@ -21,9 +24,6 @@ async function main(): Promise<void> {
     flags: line.flags,
   });
   const logger = createLogger(configuration.log, process.stderr.isTTY, printError);
-  const daemon = await startDaemon({ logger, environment }, configuration);
-  process.stdout.write(welcome(daemon.places));
-
   const stopped = Promise.withResolvers<string>();
   for (const signal of ["SIGTERM", "SIGINT"] as const)
     process.on(signal, () => {
@@ -31,6 +31,9 @@ async function main(): Promise<void> {
       // Whoever asks twice does not want to wait.
       process.on(signal, () => process.exit(FAILED));
     });
+  const daemon = await startDaemon({ logger, environment }, configuration);
+  process.stdout.write(welcome(daemon.places));
+
   process.on("uncaughtException", (error) => {
     logger.error({ error, stack: error.stack }, "the daemon failed");
     process.exit(FAILED);

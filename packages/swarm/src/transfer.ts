@@ -94,6 +94,8 @@ export function createTransfer(components: TransferComponents): Transfer {
   let committing: Promise<void> | undefined;
   /** Pieces that were given up after a mismatch, to find out whose were wrong. */
   const disputed = new Map<PieceIndex, { readonly hash: Uint8Array; readonly origin: Origin }>();
+  /** Whether what has arrived is worth going on with. */
+  let keepArrived = true;
   let fromUpstreamAlone = !components.shared;
   let participants = 1;
   let hopeless = 0;
@@ -300,7 +302,7 @@ export function createTransfer(components: TransferComponents): Transfer {
   async function dispute(error: unknown): Promise<void> {
     const given = await arrival.dropUntrusted();
     if (given.size === 0) {
-      await ingest.discard();
+      keepArrived = false;
       fail(upstreamMismatch(digest, repository, error));
       return;
     }
@@ -342,7 +344,7 @@ export function createTransfer(components: TransferComponents): Transfer {
     arrival.ring();
     leave();
     await lessee[Symbol.asyncDispose]();
-    await ingest[Symbol.asyncDispose]();
+    await (keepArrived ? ingest[Symbol.asyncDispose]() : ingest.discard());
     onEnd();
     closed.resolve();
   }

@@ -1,0 +1,147 @@
+import { stat } from "node:fs/promises";
+import { connect } from "node:net";
+import { type ApiClient, createApiClient, type Pull } from "@shoal/api";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { silentLogger } from "@shoal/runtime";
+import { startDaemon } from "../src/index.ts";
+import { createTestDaemon, type TestDaemon } from "./support.ts";
+
+describe("socket API", () => {
+  let daemon: TestDaemon;
+  let client: ApiClient;
+  beforeEach(async () => {
+    daemon = await createTestDaemon();
+    client = createApiClient({ socketPath: daemon.socket });
+  });
+  afterEach(async () => {
+    await client[Symbol.asyncDispose]();
+    await daemon[Symbol.asyncDispose]();
+  });
+
+  async function follow(id: string): Promise<Pull[]> {
+    const states: Pull[] = [];
+    for await (const event of client.events({ pull: id })) {
+      if (event.type !== "pull") continue;
+      states.push(event.pull);
+      if (event.pull.finishedAt !== undefined) return states;
+    }
+    throw new Error("the events ended before the pull");
+  }
+
+  it("pulls an image into the store, tells how it goes, and lists it", async () => {
+    const image = daemon.registry.addImage("app", "v1", [400_000, 10]);
+    const reference = `${daemon.registry.registry}/app:v1`;
+    const { id, state } = await client.startPull({ reference });
+    expect(state).toBe("resolving");
+    const states = await follow(id);
+    const last = states.at(-1)!;
+    expect(last).toMatchObject({ state: "done", digest: image.digest, stale: false });
+    expect(last.layers).toHaveLength(3);
+    for (const layer of last.layers) {
+      expect(layer.state).toBe("done");
+      expect(layer.fromUpstreamBytes).toBe(layer.sizeBytes);
+    }
+    expect(await client.images()).toMatchObject([
+      { name: reference, digest: image.digest, complete: true },
+    ]);
+    expect(await client.pulls()).toMatchObject([{ id, state: "done" }]);
+    const { traffic, store } = await client.status();
+    expect(traffic.fromUpstreamBytes).toBe(
+      last.layers.reduce((sum, layer) => sum + layer.sizeBytes, 0),
+    );
+    expect(store.blobs).toBe(4);
+    const again = await client.startPull({ reference });
+    const second = (await follow(again.id)).at(-1)!;
+    for (const layer of second.layers) expect(layer.fromStoreBytes).toBe(layer.sizeBytes);
+  });
+
+  it("cancels a pull", async () => {
+    daemon.registry.addImage("app", "v1", [4_000_000]);
+    daemon.registry.script(({ path }) =>
+      path.includes("/blobs/") ? { bytesPerSecond: 200_000 } : undefined,
+    );
+    const { id } = await client.startPull({ reference: `${daemon.registry.registry}/app:v1` });
+    setTimeout(() => void client.cancelPull(id), 200);
+    expect((await follow(id)).at(-1)!.state).toBe("cancelled");
+  });
+
+  it("tells why a pull failed", async () => {
+    const { id } = await client.startPull({ reference: `${daemon.registry.registry}/none:v1` });
+    expect((await follow(id)).at(-1)).toMatchObject({
+      state: "failed",
+      error: { code: "ERR_UPSTREAM_NOT_FOUND" },
+    });
+  });
+
+  it.each([
+    [{ reference: "Not:A:Reference" }, "ERR_REFERENCE_INVALID"],
+    [{ reference: "alpine", platform: "linux" }, "ERR_PLATFORM_INVALID"],
+    [{ reference: "" }, "ERR_REQUEST"],
+    [{ reference: "alpine", more: 1 }, "ERR_REQUEST"],
+  ])("refuses %j with %s", async (request, code) => {
+    await expect(client.startPull(request)).rejects.toMatchObject({ code });
+  });
+
+  it("knows no pull that there is not", async () => {
+    await expect(client.pull("nope")).rejects.toMatchObject({ code: "ERR_PULL_NOT_FOUND" });
+    await expect(client.cancelPull("nope")).rejects.toMatchObject({ code: "ERR_PULL_NOT_FOUND" });
+    const events = client.events({ pull: "nope" })[Symbol.asyncIterator]();
+    await expect(events.next()).rejects.toMatchObject({ code: "ERR_PULL_NOT_FOUND" });
+  });
+
+  it("makes a site, and joins another", async () => {
+    const token = await client.token();
+    expect(await client.token()).toBe(token);
+    expect((await client.status()).swarm).not.toEqual([]);
+    await expect(client.join("shoal1-typo")).rejects.toMatchObject({ code: "ERR_TOKEN_INVALID" });
+    await using other = await createTestDaemon();
+    await using otherClient = createApiClient({ socketPath: other.socket });
+    await otherClient.join(token);
+    expect(await otherClient.token()).toBe(token);
+    expect(await otherClient.peers()).toMatchObject({ peers: [] });
+  });
+
+  it("is for the owner and the group of its socket", async () => {
+    expect((await stat(daemon.socket)).mode & 0o777).toBe(0o660);
+  });
+
+  it("does not take a living daemon's socket, and replaces a dead one's", async () => {
+    const environment = { env: {}, uid: 0 };
+    const configuration = { ...daemon.configuration, state: `${daemon.configuration.state}2` };
+    await expect(
+      startDaemon({ logger: silentLogger, environment }, configuration),
+    ).rejects.toMatchObject({
+      code: "ERR_SOCKET_IN_USE",
+    });
+    expect((await client.status()).version).toBeTruthy();
+  });
+
+  it("answers junk with an error and lives on", async () => {
+    for (const junk of [
+      "\0\0\0",
+      "POST /v1/pulls HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\n{{{",
+      "GET /v9 HTTP/1.1\r\nhost: x\r\n\r\n",
+    ]) {
+      const reply = await new Promise<string>((resolve) => {
+        const socket = connect(daemon.socket);
+        socket.on("data", (chunk) => {
+          resolve(chunk.toString());
+          socket.destroy();
+        });
+        socket.on("error", () => resolve("error"));
+        socket.write(junk);
+      });
+      expect(reply).toMatch(/^HTTP\/1.1 4/);
+    }
+    expect((await client.status()).transfers).toBe(0);
+  });
+
+  it("serves metrics that say what was done", async () => {
+    daemon.registry.addImage("app", "v1", [1000]);
+    await (await fetch(daemon.url("app/manifests/v1"))).arrayBuffer();
+    const text = await (await fetch(`${daemon.metrics}/metrics`)).text();
+    expect(text).toMatch(/shoal_mirror_requests_total\{kind="manifest",status="2xx"\} 1/);
+    expect(text).toMatch(/shoal_build_info\{version="[0-9.]+"\} 1/);
+    expect(await (await fetch(`${daemon.metrics}/livez`)).text()).toBe("ok\n");
+  });
+});

@@ -1,0 +1,71 @@
+import { spawn } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+
+const NODE = new URL("../../../node_modules/.bin/node", import.meta.url).pathname;
+const MAIN = new URL("../src/main.ts", import.meta.url).pathname;
+
+describe("the daemon's process", () => {
+  let folder = "";
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), "shoal-process-"));
+  });
+  afterEach(async () => await rm(folder, { recursive: true, force: true }));
+
+  async function launch(
+    args: readonly string[],
+    untilText?: RegExp,
+  ): Promise<{ code: number | null; out: string; err: string }> {
+    const child = spawn(NODE, [MAIN, ...args], { env: { ...process.env, HOME: folder } });
+    let out = "";
+    let err = "";
+    child.stdout.on("data", (chunk: Buffer) => {
+      out += chunk.toString();
+      if (untilText?.test(out) === true) child.kill("SIGTERM");
+    });
+    child.stderr.on("data", (chunk: Buffer) => {
+      err += chunk.toString();
+    });
+    const code = await new Promise<number | null>((resolve) => {
+      child.once("close", resolve);
+    });
+    return { code, out, err };
+  }
+
+  const local = (): string[] => [
+    `--state=${folder}/state`,
+    `--socket=${folder}/shoal.sock`,
+    "--mirror-listen=127.0.0.1:0",
+    "--metrics-listen=127.0.0.1:0",
+  ];
+
+  it("says where it listens and what to paste, and stops cleanly when told", async () => {
+    const { code, out } = await launch(local(), /insecure = true/);
+    expect(code).toBe(0);
+    expect(out).toMatch(/mirror {3}http:\/\/127\.0\.0\.1:[0-9]+/);
+    expect(out).toContain("registry-mirrors");
+    expect(out).toContain('capabilities = ["pull", "resolve"]');
+  });
+
+  it("starts again on the same folder and socket", async () => {
+    expect((await launch(local(), /insecure = true/)).code).toBe(0);
+    expect((await launch(local(), /insecure = true/)).code).toBe(0);
+  });
+
+  it("explains itself", async () => {
+    const { code, out } = await launch(["--help"]);
+    expect(code).toBe(0);
+    for (const word of ["--mirror-listen", "--swarm-peers", "SHOAL_STATE", "Examples"])
+      expect(out).toContain(word);
+    expect((await launch(["--version"])).out).toMatch(/^[0-9]+\.[0-9]+\.[0-9]+/);
+  });
+
+  it("ends with 2 for wrong usage, and one line for a failure", async () => {
+    expect((await launch(["--nonsense"])).code).toBe(2);
+    const { code, err } = await launch([...local(), "--swarm-port=x"]);
+    expect(code).toBe(2);
+    expect(err).toMatch(/^error \[ERR_CONFIG\]: --swarm-port: .*\n$/);
+  });
+});

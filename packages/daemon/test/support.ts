@@ -1,0 +1,53 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { silentLogger } from "@shoal/runtime";
+import { createScriptedRegistry, type ScriptedRegistry } from "@shoal/upstream/testing";
+import { type Configuration, startDaemon } from "../src/index.ts";
+import { defaultConfiguration } from "../src/configuration.ts";
+
+/** A daemon in this process before a scripted registry. */
+export interface TestDaemon extends AsyncDisposable {
+  readonly registry: ScriptedRegistry;
+  readonly mirror: string;
+  readonly metrics: string;
+  readonly socket: string;
+  readonly configuration: Configuration;
+  /** The mirror's URL of a path below `/v2/`, for the scripted registry. */
+  url(path: string): string;
+}
+
+export async function createTestDaemon(change: Partial<Configuration> = {}): Promise<TestDaemon> {
+  const folder = await mkdtemp(join(tmpdir(), "shoal-daemon-"));
+  const registry = await createScriptedRegistry();
+  const environment = { env: { HOME: folder }, uid: 0 };
+  const configuration: Configuration = {
+    ...defaultConfiguration(environment),
+    state: join(folder, "state"),
+    socket: join(folder, "shoal.sock"),
+    mirror: { listen: ["127.0.0.1:0"], hosts: ["mirror.lan"] },
+    metrics: { listen: ["127.0.0.1:0"] },
+    swarm: { listen: ["127.0.0.1"], port: 0, mdns: false, peers: [] },
+    registries: { [registry.registry]: {} },
+    store: { minFreeBytes: 0 },
+    ...change,
+  };
+  const daemon = await startDaemon({ logger: silentLogger, environment }, configuration);
+  const mirror = `http://${daemon.places.mirror[0]}`;
+  return {
+    registry,
+    mirror,
+    metrics: `http://${daemon.places.metrics[0]}`,
+    socket: configuration.socket,
+    configuration,
+    url(path) {
+      const separator = path.includes("?") ? "&" : "?";
+      return `${mirror}/v2/${path}${separator}ns=${registry.registry}`;
+    },
+    async [Symbol.asyncDispose]() {
+      await daemon[Symbol.asyncDispose]();
+      await registry[Symbol.asyncDispose]();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
