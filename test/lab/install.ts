@@ -22,18 +22,24 @@ const PACKAGES: Readonly<Record<string, string>> = {
  */
 export async function prepareLab(
   programs: readonly string[] = Object.keys(PACKAGES),
+  needsRoot = true,
 ): Promise<string | undefined> {
-  const reason = await prepare(programs);
+  const reason = await prepare(programs, needsRoot);
   if (reason !== undefined && process.env["CI"] === "true")
     throw new Error(`the lab can't run here: ${reason}`);
   return reason;
 }
 
-async function prepare(programs: readonly string[]): Promise<string | undefined> {
+async function prepare(
+  programs: readonly string[],
+  needsRoot: boolean,
+): Promise<string | undefined> {
   if (process.platform !== "linux") return "it needs Linux";
-  if (process.getuid?.() !== 0) return "it needs root, for network namespaces";
+  const isRoot = process.getuid?.() === 0;
+  if (needsRoot && !isRoot) return "it needs root, for network namespaces";
   const missing = await missingOf(programs);
   if (missing.length === 0) return undefined;
+  if (!isRoot) return `${missing.join(", ")} missing`;
   const packages = [...new Set(missing.map((program) => PACKAGES[program]!))];
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
   try {

@@ -3,8 +3,9 @@ import { join } from "node:path";
 import type { Place } from "./lan.ts";
 import { type Running, start, until } from "./processes.ts";
 import { run } from "./run.ts";
+import { startThrottledWay } from "./throttle.ts";
 
-const PORT = 5000;
+const DEFAULT_PORT = 5000;
 
 /** A line of the registry's access log. */
 export interface AccessEntry {
@@ -24,11 +25,15 @@ export interface LabRegistry extends AsyncDisposable {
   start(): Promise<void>;
 }
 
-export async function startRegistry(place: Place, folder: string): Promise<LabRegistry> {
+export async function startRegistry(
+  place: Place,
+  folder: string,
+  port = DEFAULT_PORT,
+): Promise<LabRegistry> {
   await mkdir(folder, { recursive: true });
   const configuration = join(folder, "registry.yml");
   const outputFile = join(folder, "registry.log");
-  const host = `${place.address}:${PORT}`;
+  const host = `${place.address}:${port}`;
   const url = `http://${host}`;
   await writeFile(
     configuration,
@@ -36,7 +41,7 @@ export async function startRegistry(place: Place, folder: string): Promise<LabRe
       "version: 0.1",
       "log: { level: warn, accesslog: { disabled: false } }",
       `storage: { filesystem: { rootdirectory: "${join(folder, "storage")}" }, delete: { enabled: true } }`,
-      `http: { addr: "0.0.0.0:${PORT}", relativeurls: true }`,
+      `http: { addr: "0.0.0.0:${port}", relativeurls: true }`,
       "",
     ].join("\n"),
   );
@@ -67,7 +72,7 @@ export async function startRegistry(place: Place, folder: string): Promise<LabRe
           "-fsS",
           "-o",
           "/dev/null",
-          `http://127.0.0.1:${PORT}/v2/`,
+          `http://127.0.0.1:${port}/v2/`,
         ]);
         return await run(probe).then(
           () => true,
@@ -79,4 +84,34 @@ export async function startRegistry(place: Place, folder: string): Promise<LabRe
   };
   await registry.start();
   return registry;
+}
+
+/** A registry on this machine's own loopback, behind a way that passes only so much. */
+export interface LoopbackRegistry extends AsyncDisposable {
+  /** Through the slow way. */
+  readonly host: string;
+  /** Past it. */
+  readonly directUrl: string;
+  readonly place: Place;
+  passedBytes(): number;
+}
+
+export async function startLoopbackRegistry(
+  folder: string,
+  mbit: number,
+): Promise<LoopbackRegistry> {
+  const place: Place = { name: "here", address: "127.0.0.1", within: (argv) => [...argv] };
+  const port = 40_000 + (process.pid % 20_000);
+  const registry = await startRegistry(place, folder, port);
+  const way = await startThrottledWay(port, mbit);
+  return {
+    host: way.host,
+    directUrl: registry.url,
+    place,
+    passedBytes: () => way.passedBytes,
+    async [Symbol.asyncDispose]() {
+      await way[Symbol.asyncDispose]();
+      await registry[Symbol.asyncDispose]();
+    },
+  };
 }

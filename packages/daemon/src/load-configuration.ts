@@ -92,7 +92,7 @@ export function parseFile(text: string, path: string): Json {
       line,
     });
   }
-  const value: unknown = document.toJS({ maxAliasCount: 20 });
+  const value = valueOfDocument(document, path);
   if (value === null) return {};
   const parsed = deepPartial(ConfigurationSchema).safeParse(value);
   if (parsed.success) return parsed.data as Json;
@@ -102,6 +102,16 @@ export function parseFile(text: string, path: string): Json {
     path,
     line: at.line,
   });
+}
+
+function valueOfDocument(document: ReturnType<typeof parseDocument>, path: string): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 20 });
+  } catch (error) {
+    // An alias without its anchor, or too many of them, shows only here.
+    const fault = error instanceof Error ? firstLine(error.message) : String(error);
+    throw configurationError(`${path}: ${fault}`, { path });
+  }
 }
 
 function positionOf(
