@@ -29,9 +29,13 @@ export async function startThrottledWay(targetPort: number, mbit: number): Promi
     });
   const server = createServer((client) => {
     const target = connect(targetPort, "127.0.0.1");
-    // Either end may break off: then so does the other.
-    pipeline(client, target).catch(() => client.destroy());
-    pipeline(target, shaped(), client).catch(() => target.destroy());
+    // What the registry has sent takes its time after the registry has closed: only the way back ends both.
+    client.pipe(target, { end: false });
+    target.on("error", () => undefined);
+    client.on("error", () => undefined);
+    pipeline(target, shaped(), client)
+      .catch(() => client.destroy())
+      .finally(() => target.destroy());
   });
   await new Promise<void>((resolve) => {
     server.listen(0, "127.0.0.1", resolve);
