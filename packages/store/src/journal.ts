@@ -55,13 +55,6 @@ export function readJournal(
   return hashes;
 }
 
-/** The size that a journal is for; `undefined` when it is no journal. */
-export function journaledSize(header: Buffer): number | undefined {
-  if (header.length < JOURNAL_HEADER_BYTES || header.toString("latin1", 0, 8) !== MAGIC)
-    return undefined;
-  return Number(header.readBigUInt64BE(8));
-}
-
 function checkOf(record: Buffer): Buffer {
   return createHash("sha256")
     .update(record.subarray(0, 4 + HASH_BYTES))

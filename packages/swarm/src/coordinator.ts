@@ -28,7 +28,7 @@ export interface CoordinatorSettings {
   readonly neighbours: number;
 }
 
-export const coordinatorDefaults: CoordinatorSettings = {
+const coordinatorDefaults: CoordinatorSettings = {
   maxLeaseBytes: 16 * 1024 * 1024,
   firstLeaseBytes: 2 * 1024 * 1024,
   maxLessees: 64,
@@ -330,7 +330,7 @@ function leaseKey(lease: { readonly epoch: number; readonly id: number }): strin
 }
 
 /** Fisher and Yates, in place. */
-export function shuffle(items: unknown[], random: () => number): void {
+function shuffle(items: unknown[], random: () => number): void {
   for (let i = items.length - 1; i > 0; i--) {
     const j = Math.floor(random() * (i + 1));
     [items[i], items[j]] = [items[j], items[i]];

@@ -8,7 +8,7 @@ import type { PeerIdString, PeerTransport } from "./transport.ts";
 import type { ControlRequest, Sync, SyncReply } from "./wire/messages.ts";
 
 /** Blobs up to this travel inside the coordinator's answer. */
-export const INLINE_BYTES = 64 * 1024;
+const INLINE_BYTES = 64 * 1024;
 /** How long a new member's announcements are waited for before leases are given. Milliseconds. */
 const SETTLE_MS = 1000;
 const FORWARD_TIMEOUT_MS = 1500;

@@ -13,7 +13,7 @@ const WINDOW = 8;
 /** Failures in a row after which a neighbour is not asked for the blob any more. */
 const GIVEN_UP_AFTER = 4;
 /** Neighbours of one blob, those that came by themselves among them. */
-export const MAX_NEIGHBOURS = 40;
+const MAX_NEIGHBOURS = 40;
 
 interface Neighbour {
   have: Bitfield;

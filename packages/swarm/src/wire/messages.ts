@@ -101,7 +101,7 @@ const StatReplySchema = z.strictObject({ type: z.literal("stats"), size: count.o
 const NudgeSchema = z.strictObject({ type: z.literal("nudge"), digest, size: count });
 
 /** Asks for a tag or a manifest by its digest. */
-export const ResolveSchema = z.strictObject({
+const ResolveSchema = z.strictObject({
   type: z.literal("resolve"),
   repository,
   /** A tag or a digest. */
@@ -111,7 +111,6 @@ export const ResolveSchema = z.strictObject({
   /** `known`: only what the receiver has, whatever its age; `fetch`: the receiver may ask the upstream. */
   lookup: z.enum(["known", "fetch"]),
 });
-export type Resolve = z.infer<typeof ResolveSchema>;
 
 /** A resolution as its sender vouches for it at the moment of sending. */
 export const RecordSchema = z.strictObject({
@@ -134,7 +133,6 @@ const ResolveReplySchema = z.strictObject({
   /** Size of the manifest. */
   size: count.optional(),
 });
-export type ResolveReply = z.infer<typeof ResolveReplySchema>;
 
 /** Asks the receiver to keep a resolution, as second or third in rank. */
 const KeepSchema = z.strictObject({
