@@ -51,7 +51,8 @@ export async function* readEvents(
   }
 }
 
-function parseEvent(path: string, text: string): ApiEvent | undefined {
+/** The event, or undefined where its type is none of this version. @throws ERR_API_PROTOCOL */
+export function parseEvent(path: string, text: string): ApiEvent | undefined {
   const action = `An event of ${path}`;
   if (!isEventType(parseAnswer(action, EventEnvelopeSchema, text).type)) return undefined;
   return parseAnswer(action, EventSchema, text);
