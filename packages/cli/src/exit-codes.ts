@@ -14,7 +14,9 @@ export const EXIT = {
 export const EXIT_HELP = `
 Exit codes:
   0 done  1 failed  2 wrong usage  3 the daemon can't be reached
-  4 the registry has no such image  5 the registry wants another login  130 interrupted`;
+  4 the registry has no such image  5 the registry wants another login  130 interrupted
+
+With --json a failure is {"error":{"code","message"}} on standard error.`;
 
 /** The exit code of a failure. */
 export function exitCodeOf(error: unknown): number {
@@ -25,6 +27,8 @@ export function exitCodeOf(error: unknown): number {
     hasCode(
       error,
       "ERR_USAGE",
+      // An argument that the API does not take: empty, or too long.
+      "ERR_REQUEST",
       "ERR_REFERENCE_INVALID",
       "ERR_PLATFORM_INVALID",
       "ERR_TOKEN_INVALID",

@@ -178,6 +178,8 @@ export function createProgram(context: ProgramContext): Command {
     "SHOAL_TOKEN_FILE=/run/secrets/site shoal join",
   ])
     .allowExcessArguments(true)
+    // So that `--token=…` comes to the answer below, and is not repeated in an error.
+    .allowUnknownOption(true)
     .addHelpText(
       "after",
       "\nThe token is read from $SHOAL_TOKEN_FILE, $SHOAL_TOKEN or standard input, never from the command\nline, where every user of the machine can see it.",
@@ -186,7 +188,7 @@ export function createProgram(context: ProgramContext): Command {
       if (join.args.length > 0)
         throw new CodedError(
           "ERR_USAGE",
-          "a token on the command line can be seen by every user, and is in the shell's history now: remove it there, and give it on standard input, as in `shoal join < file`",
+          "join takes no arguments: a token on the command line can be seen by every user, and is in the shell's history now: remove it there, and give it on standard input, as in `shoal join < file`",
         );
       const token = await readToken({
         env: context.env,

@@ -1,5 +1,5 @@
 import { type ApiClient, CodedError, codedError, isFinished, type Pull } from "@shoal/api";
-import { EXIT, exitCodeOf } from "./exit-codes.ts";
+import { EXIT } from "./exit-codes.ts";
 import { newlyEnded, pullLines, receivedBytes, summary } from "./pull-view.ts";
 import { type RateSample, withSample } from "./rate.ts";
 import { createLiveLines, type Terminal } from "./terminal.ts";
@@ -57,7 +57,12 @@ export async function pullCommand(
     }
   } catch (error) {
     if (!options.interrupted.aborted) throw error;
-    terminal.err(`interrupted: ${await cancelled(client, begun.id)}\n`);
+    const message = `interrupted: ${await cancelled(client, begun.id)}`;
+    terminal.err(
+      json
+        ? `${JSON.stringify({ error: { code: "ERR_INTERRUPTED", message } })}\n`
+        : `${message}\n`,
+    );
     return EXIT.interrupted;
   }
   const pull = last !== undefined && isFinished(last) ? last : await client.pull(begun.id);
@@ -67,17 +72,12 @@ export async function pullCommand(
     return EXIT.ok;
   }
   if (pull.state === "cancelled" && pull.error === undefined) {
-    if (json) return EXIT.failed;
     throw new CodedError(
       "ERR_CANCELLED",
       "the pull was cancelled by somebody else; run it again: what has arrived is kept",
     );
   }
-  const error = codedError(
-    pull.error ?? { code: "ERR_INTERNAL", message: "the daemon does not say why" },
-  );
-  if (json) return exitCodeOf(error);
-  throw error;
+  throw codedError(pull.error ?? { code: "ERR_INTERNAL", message: "the daemon does not say why" });
 }
 
 /** Cancels the pull. @returns what became of it, in words */

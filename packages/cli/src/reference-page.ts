@@ -10,7 +10,7 @@ export function referencePage(program: Command): string {
   );
   return [
     "# The shoal command",
-    "This page is the output of `--help`; `npx vitest run --config test/vitest.config.ts -u packages/cli` writes it anew.",
+    "This page is the output of `--help`; `npx vitest run --config test/vitest.config.ts packages/cli -u` writes it anew.",
     block(helpOf(program)),
     ...sections,
     "",

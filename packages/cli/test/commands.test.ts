@@ -73,15 +73,27 @@ test.each([
   expect(err).toBe(`error [${errorCode}]: it went wrong; do that\n`);
 });
 
-test("a daemon's refusal of a reference is wrong usage", async () => {
-  const error = { code: "ERR_REFERENCE_INVALID", message: "no" };
-  await using site = await scripted({
-    answers: { "POST /v1/pulls": { status: 400, body: { error } } },
-  });
-  const { code, err } = await shoal(["pull", "A!", "--json", "--socket", site.socketPath]);
-  expect(code).toBe(2);
-  expect(JSON.parse(err)).toEqual({ error });
+test("with --json a pull that fails tells it on standard error too", async () => {
+  await using site = await scripted({ pull: [failedWith("ERR_UPSTREAM_NOT_FOUND")] });
+  const ran = await shoal(["pull", "alpine", "--json", "--socket", site.socketPath]);
+  const error = { code: "ERR_UPSTREAM_NOT_FOUND", message: "it went wrong; do that" };
+  expect(ran.code).toBe(4);
+  expect(JSON.parse(ran.err)).toEqual({ error });
+  expect(JSON.parse(ran.out)).toMatchObject({ state: "failed", error });
 });
+
+test.each(["ERR_REFERENCE_INVALID", "ERR_REQUEST"])(
+  "a daemon's refusal of the arguments with %s is wrong usage",
+  async (errorCode) => {
+    const error = { code: errorCode, message: "no" };
+    await using site = await scripted({
+      answers: { "POST /v1/pulls": { status: 400, body: { error } } },
+    });
+    const { code, err } = await shoal(["pull", "A!", "--json", "--socket", site.socketPath]);
+    expect(code).toBe(2);
+    expect(JSON.parse(err)).toEqual({ error });
+  },
+);
 
 test("Ctrl-C cancels the pull and exits 130", async () => {
   const arriving = pull("fetching", {
@@ -112,10 +124,11 @@ test("an interrupt that the daemon does not hear of is told, and exits 130 all t
     pull: [pull("fetching", { layers: [layer("aa", { state: "done" })] })],
     answers: { "DELETE /v1/pulls/1": { status: 500, body: { error } } },
   });
-  const { code, err } = await shoal(["pull", "alpine", "--socket", site.socketPath], {
-    interruptWhen: (text) => text.includes("done aaaaaaaaaaaa"),
+  const { code, err } = await shoal(["pull", "alpine", "--json", "--socket", site.socketPath], {
+    interruptWhen: (text) => text.includes('"state":"done"'),
   });
   expect(code).toBe(130);
+  expect(JSON.parse(err).error.code).toBe("ERR_INTERRUPTED");
   expect(err).toContain("may go on; see `shoal pulls`. out of order");
 });
 
@@ -170,9 +183,14 @@ test("join reads SHOAL_TOKEN_FILE and SHOAL_TOKEN", async () => {
   expect(site.daemon.requests.at(-1)).toContain('{"token":"from-env"}');
 });
 
-test("a token on the command line is refused, not sent, and not repeated", async () => {
+test.each([
+  ["shoal1-secret"],
+  ["--token=shoal1-secret"],
+  ["--token", "shoal1-secret"],
+  ["-t", "shoal1-secret"],
+])("a token on the command line is refused, not sent, and not repeated: %s", async (...given) => {
   await using site = await scripted({ status });
-  const { code, err, out } = await shoal(["join", "shoal1-secret", "--socket", site.socketPath]);
+  const { code, err, out } = await shoal(["join", ...given, "--socket", site.socketPath]);
   expect(code).toBe(2);
   expect(err).toContain("shell's history now");
   expect(out + err).not.toContain("shoal1-secret");
