@@ -121,6 +121,8 @@ describe("socket API", () => {
       "\0\0\0",
       "POST /v1/pulls HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\n{{{",
       "GET /v9 HTTP/1.1\r\nhost: x\r\n\r\n",
+      "GET // HTTP/1.1\r\nhost: x\r\n\r\n",
+      "GET // HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
     ]) {
       const reply = await new Promise<string>((resolve) => {
         const socket = connect(daemon.socket);
@@ -133,6 +135,20 @@ describe("socket API", () => {
       });
       expect(reply).toMatch(/^HTTP\/1.1 4/);
     }
+    expect((await client.status()).transfers).toBe(0);
+  });
+
+  it("outlives a listener that breaks off in the handshake", async () => {
+    for (let round = 0; round < 20; round++)
+      await new Promise<void>((resolve) => {
+        const socket = connect(daemon.socket, () => {
+          socket.write(
+            "GET /v1/events?pull=none HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+            () => socket.destroy(),
+          );
+        });
+        socket.once("close", () => resolve());
+      });
     expect((await client.status()).transfers).toBe(0);
   });
 

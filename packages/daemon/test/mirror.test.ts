@@ -1,6 +1,7 @@
 import { connect } from "node:net";
 import { request as httpRequest } from "node:http";
 import { digestOf, MEDIA_TYPES } from "@shoal/oci";
+import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createTestDaemon, type TestDaemon } from "./support.ts";
 
@@ -183,6 +184,34 @@ describe("mirror", () => {
     expect(await statusWith({ host: "localhost:5055" })).toBe(200);
     expect(await statusWith({ host: "mirror.lan:5055" })).toBe(200);
     expect(await statusWith({ host: "[::1]:5055" })).toBe(200);
+  });
+
+  it("answers any request target, and lives on", async () => {
+    const targets = fc.oneof(
+      fc.constantFrom(
+        "//",
+        "/\\\\",
+        "*",
+        "http://[/v2/",
+        "//[::1/v2/",
+        "/v2/%",
+        "/v2//",
+        "///@:",
+        "/?",
+      ),
+      fc.webUrl(),
+      fc.stringMatching(/^\/[!-~]{0,40}$/),
+      fc
+        .stringMatching(/^\/v2\/[!-~]{0,20}\/(manifests|blobs|tags|referrers)\/[!-~]{0,20}$/)
+        .map((path) => `${path}?ns=${daemon.registry.registry}`),
+    );
+    await fc.assert(
+      fc.asyncProperty(targets, async (target) => {
+        const { text } = await raw(target, "Connection: close\r\n");
+        expect(text).toMatch(/^HTTP\/1.1 (200|400|403|404|405|503) /);
+      }),
+      { numRuns: 60 },
+    );
   });
 
   it("answers a TLS hello with HTTP, as containerd needs under skip_verify", async () => {

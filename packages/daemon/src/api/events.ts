@@ -2,6 +2,7 @@ import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import type { ApiEvent, Pull } from "@shoal/api";
 import { type WebSocket, WebSocketServer } from "ws";
+import { requestUrl } from "../request-url.ts";
 
 /** A listener that reads slower than this is behind by more bytes than it may be, and is dropped. */
 const MAX_BUFFERED_BYTES = 4 * 1024 * 1024;
@@ -37,13 +38,15 @@ export function createEventStreams(source: EventSource): EventStreams {
 
   return {
     accept(request, socket, head) {
-      const url = new URL(request.url ?? "/", "http://api");
-      const pullId = url.searchParams.get("pull");
+      const url = requestUrl(request);
+      const pullId = url?.searchParams.get("pull") ?? null;
       const missing = pullId !== null && source.pull(pullId) === undefined;
-      if (url.pathname !== "/v1/events" || missing) {
+      // Node takes its own listener away with the upgrade; a client that breaks off must not end the daemon.
+      socket.on("error", () => socket.destroy());
+      if (url?.pathname !== "/v1/events" || missing) {
         const error = missing
           ? { code: "ERR_PULL_NOT_FOUND", message: `there is no pull ${pullId}; see shoal pulls` }
-          : { code: "ERR_NOT_FOUND", message: `there is no ${url.pathname} in this API` };
+          : { code: "ERR_NOT_FOUND", message: `there is no ${request.url} in this API` };
         const body = JSON.stringify({ error });
         socket.end(
           `HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,

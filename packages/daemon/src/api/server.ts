@@ -4,6 +4,7 @@ import { connect } from "node:net";
 import { dirname } from "node:path";
 import { CodedError, type Logger } from "@shoal/runtime";
 import type { ZodType } from "zod";
+import { requestUrl } from "../request-url.ts";
 import { apiErrorOf, statusOf } from "./errors.ts";
 import { createEventStreams, type EventSource } from "./events.ts";
 
@@ -36,12 +37,12 @@ export async function startApiServer(init: ApiServerInit): Promise<AsyncDisposab
   const streams = createEventStreams(events);
 
   async function answer(request: IncomingMessage): Promise<ApiAnswer> {
-    const { pathname } = new URL(request.url ?? "/", "http://api");
+    const pathname = requestUrl(request)?.pathname ?? "";
     const here = routes.filter(({ path }) => path.test(pathname));
     const route = here.find(({ method }) => method === request.method);
     if (route === undefined) {
       const code = here.length === 0 ? "ERR_NOT_FOUND" : "ERR_METHOD";
-      throw new CodedError(code, `there is no ${request.method} ${pathname} in this API`);
+      throw new CodedError(code, `there is no ${request.method} ${request.url} in this API`);
     }
     const groups = route.path.exec(pathname)?.groups ?? {};
     const body = route.body === undefined ? undefined : await readBody(request, route.body);

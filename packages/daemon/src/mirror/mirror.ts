@@ -12,6 +12,7 @@ import {
 import { type Clock, hasCode, type Logger } from "@shoal/runtime";
 import type { Resolution, Swarm } from "@shoal/swarm";
 import type { Upstream, UpstreamDocument } from "@shoal/upstream";
+import { requestUrl } from "../request-url.ts";
 import { clientSignal, failureOf, sendError } from "./answers.ts";
 import { BodyCut, sendBody } from "./body.ts";
 import { createSizes } from "./sizes.ts";
@@ -184,12 +185,12 @@ export function createMirror(components: MirrorComponents): Mirror {
 
   return async (request, response) => {
     const startMs = clock.now();
-    const url = new URL(request.url ?? "/", "http://mirror");
-    const asked = parseDistributionPath(url.pathname);
+    const url = requestUrl(request);
+    const asked = url === undefined ? undefined : parseDistributionPath(url.pathname);
     const kind: Kind = asked?.kind ?? "unknown";
     try {
       if (request.method !== "GET" && request.method !== "HEAD") sendError(response, unsupported);
-      else if (asked === undefined)
+      else if (url === undefined || asked === undefined)
         sendError(response, {
           status: 404,
           code: "NAME_UNKNOWN",
