@@ -10,7 +10,6 @@ import {
   type Network,
   parseSiteToken,
 } from "@shoal/network";
-import type { Repository } from "@shoal/oci";
 import { CodedError, type Logger, systemClock } from "@shoal/runtime";
 import { openFileStore, type Store } from "@shoal/store";
 import { createSwarm, type Swarm } from "@shoal/swarm";
@@ -25,6 +24,7 @@ import { createMirrorMetrics } from "./mirror/metrics.ts";
 import { createMirror } from "./mirror/mirror.ts";
 import { createPrometheusRegister, type PrometheusRegister } from "./prometheus.ts";
 import { createPulls, type Pulls } from "./pulls.ts";
+import { createShareRules } from "./share-rules.ts";
 import { readTokenFile, writeTokenFile } from "./site-token-file.ts";
 import { createTraffic, type Traffic } from "./traffic.ts";
 import { VERSION } from "./version.ts";
@@ -118,7 +118,7 @@ export async function startDaemon(
     await createSwarm(
       { transport: network, store, upstream, clock, random, logger, metrics },
       {
-        mayShare: (repository) => mayShare(configuration.share, repository),
+        mayShare: createShareRules(configuration.share),
         resolve: {
           freshMs: configuration.resolve.freshSeconds * 1000,
           staleMaxMs: configuration.resolve.staleMaxSeconds * 1000,
@@ -227,17 +227,6 @@ async function makeStateFolder(path: string): Promise<void> {
       { cause, details: { path } },
     );
   }
-}
-
-function mayShare(rules: Configuration["share"], repository: Repository): boolean {
-  const rule = rules.find(({ registry, repository: pattern }) => {
-    if (registry !== repository.registry) return false;
-    if (pattern === undefined) return true;
-    return pattern.endsWith("/*")
-      ? repository.name.startsWith(pattern.slice(0, -1))
-      : repository.name === pattern;
-  });
-  return rule?.share !== "never";
 }
 
 function subscribe({ pulls, network }: Parts, listener: (event: ApiEvent) => void): Disposable {

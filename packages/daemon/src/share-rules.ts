@@ -1,0 +1,28 @@
+import { parseReference, parseRegistryHost, type Repository } from "@shoal/oci";
+import type { Configuration } from "./configuration.ts";
+
+type Rule = Configuration["share"][number];
+
+/**
+ * Says of each repository whether members may exchange what is pulled from it. The first rule that fits
+ * counts, without one they may. Rules are read as people write references: any spelling of a registry's
+ * name, and `alpine` of docker.io is `library/alpine`; a rule must not fail to protect for its spelling.
+ */
+export function createShareRules(
+  rules: readonly Rule[],
+): (repository: Pick<Repository, "registry" | "name">) => boolean {
+  const parsed = rules.map(({ registry, repository, share }) => ({
+    registry: parseRegistryHost(registry),
+    covers: coverage(parseRegistryHost(registry), repository),
+    share: share === "site",
+  }));
+  return ({ registry, name }) =>
+    parsed.find((rule) => rule.registry === registry && rule.covers(name))?.share ?? true;
+}
+
+function coverage(registry: string, pattern: string | undefined): (name: string) => boolean {
+  if (pattern === undefined) return () => true;
+  if (pattern.endsWith("/*")) return (name) => name.startsWith(pattern.slice(0, -1));
+  const { repository } = parseReference(`${registry}/${pattern}`);
+  return (name) => name === repository.name;
+}
