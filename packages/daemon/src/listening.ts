@@ -16,7 +16,7 @@ interface Serving {
 }
 
 export interface ListenInit {
-  /** `host:port` each; an address of a family that this machine does not have is left out. */
+  /** `host:port` each; one that this machine does not have is left out while another is there. */
   readonly addresses: readonly string[];
   /** Named in errors. */
   readonly setting: string;
@@ -28,6 +28,7 @@ export interface ListenInit {
 export async function listenHttp(answer: RequestListener, init: ListenInit): Promise<Listening> {
   const servings: Serving[] = [];
   const addresses: string[] = [];
+  let leftOut: CodedError | undefined;
   for (const address of init.addresses) {
     const server = createServer(
       {
@@ -45,12 +46,17 @@ export async function listenHttp(answer: RequestListener, init: ListenInit): Pro
       servings.push(watchConnections(server));
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      if ((code === "EADDRNOTAVAIL" || code === "EAFNOSUPPORT") && init.addresses.length > 1)
+      const failure = listenFailure(address, init.setting, error);
+      if (code === "EADDRNOTAVAIL" || code === "EAFNOSUPPORT") {
+        leftOut = failure;
         continue;
+      }
       await Promise.all(servings.map(async (other) => await stop(other, 0)));
-      throw listenFailure(address, init.setting, error);
+      throw failure;
     }
   }
+  // One of several may be missing, such as [::1] without IPv6; a server that nobody reaches is a mistake.
+  if (servings.length === 0 && leftOut !== undefined) throw leftOut;
   return {
     addresses,
     async [Symbol.asyncDispose]() {

@@ -1,5 +1,6 @@
-import { spawn } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { spawn, type SpawnOptionsWithoutStdio } from "node:child_process";
+import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -17,8 +18,12 @@ describe("the daemon's process", () => {
   async function launch(
     args: readonly string[],
     untilText?: RegExp,
+    options: SpawnOptionsWithoutStdio = {},
   ): Promise<{ code: number | null; out: string; err: string }> {
-    const child = spawn(NODE, [MAIN, ...args], { env: { ...process.env, HOME: folder } });
+    const child = spawn(NODE, [MAIN, ...args], {
+      env: { ...process.env, HOME: folder },
+      ...options,
+    });
     let out = "";
     let err = "";
     child.stdout.on("data", (chunk: Buffer) => {
@@ -53,6 +58,44 @@ describe("the daemon's process", () => {
     expect((await launch(local(), /insecure = true/)).code).toBe(0);
     expect((await launch(local(), /insecure = true/)).code).toBe(0);
   });
+
+  it("says which setting frees it from a taken port, in one line", async () => {
+    const holder = createServer();
+    await new Promise<void>((resolve) => {
+      holder.listen(0, "127.0.0.1", resolve);
+    });
+    const { port } = holder.address() as AddressInfo;
+    try {
+      const { code, err } = await launch([...local(), `--mirror-listen=127.0.0.1:${port}`]);
+      expect(code).toBe(1);
+      expect(err).toMatch(/^error \[ERR_PORT_IN_USE\]: .* mirror\.listen\n$/);
+    } finally {
+      holder.close();
+    }
+  });
+
+  it.skipIf(process.getuid?.() !== 0)(
+    "leaves another user's living socket alone, where it could remove it",
+    async () => {
+      const socket = join(folder, "theirs.sock");
+      const holder = createServer();
+      await new Promise<void>((resolve) => {
+        holder.listen(socket, resolve);
+      });
+      try {
+        await chmod(socket, 0o600);
+        await chmod(folder, 0o777);
+        const { code, err } = await launch([...local(), `--socket=${socket}`], /insecure = true/, {
+          uid: 65_534,
+          gid: 65_534,
+        });
+        expect(err).toMatch(/^error \[ERR_SOCKET_IN_USE\]: [^\n]*\n$/);
+        expect(code).toBe(1);
+      } finally {
+        holder.close();
+      }
+    },
+  );
 
   it("explains itself", async () => {
     const { code, out } = await launch(["--help"]);

@@ -1,4 +1,4 @@
-import { chmod, mkdir, stat, unlink } from "node:fs/promises";
+import { chmod, mkdir, rm, stat } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { connect } from "node:net";
 import { dirname } from "node:path";
@@ -106,8 +106,8 @@ async function readBody(request: IncomingMessage, schema: ZodType): Promise<unkn
 }
 
 async function listen(server: Server, socketPath: string): Promise<void> {
-  await removeDeadSocket(socketPath);
   try {
+    await removeDeadSocket(socketPath);
     await mkdir(dirname(socketPath), { recursive: true, mode: 0o755 });
     await new Promise<void>((resolve, reject) => {
       server.once("error", reject);
@@ -115,6 +115,7 @@ async function listen(server: Server, socketPath: string): Promise<void> {
     });
     await chmod(socketPath, 0o660);
   } catch (cause) {
+    if (cause instanceof CodedError) throw cause;
     const { code } = cause as NodeJS.ErrnoException;
     throw new CodedError(
       "ERR_SOCKET",
@@ -128,26 +129,29 @@ async function listen(server: Server, socketPath: string): Promise<void> {
 async function removeDeadSocket(socketPath: string): Promise<void> {
   const found = await stat(socketPath).catch(() => undefined);
   if (found === undefined) return;
-  if (found.isSocket() && !(await answers(socketPath))) {
-    await unlink(socketPath);
+  if (found.isSocket() && (await isDead(socketPath))) {
+    await rm(socketPath, { force: true });
     return;
   }
   throw new CodedError(
     "ERR_SOCKET_IN_USE",
     found.isSocket()
-      ? `another daemon answers at ${socketPath}; stop it, or set socket and state for a second one`
+      ? `another daemon has the socket ${socketPath}; stop it, or set socket and state for a second one`
       : `${socketPath} is there and is no socket; remove it, or set socket`,
     { details: { socketPath } },
   );
 }
 
-async function answers(socketPath: string): Promise<boolean> {
+/** Only a refusal shows that nobody listens: another user's socket may live and be closed to this one. */
+async function isDead(socketPath: string): Promise<boolean> {
   return await new Promise((resolve) => {
     const probe = connect(socketPath);
     probe.once("connect", () => {
       probe.destroy();
-      resolve(true);
+      resolve(false);
     });
-    probe.once("error", () => resolve(false));
+    probe.once("error", ({ code }: NodeJS.ErrnoException) => {
+      resolve(code === "ECONNREFUSED" || code === "ENOENT");
+    });
   });
 }
