@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { CodedError } from "@shoal/runtime";
-import { isMap, isScalar, LineCounter, parseDocument } from "yaml";
+import { isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from "yaml";
 import * as z from "zod";
 import {
   type Configuration,
@@ -83,7 +83,11 @@ async function readFileAt(path: string, required: boolean): Promise<string | und
 /** Checks a configuration file by itself. @throws ERR_CONFIG */
 export function parseFile(text: string, path: string): Json {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true });
+  const document = parseDocument(text, {
+    lineCounter: lines,
+    prettyErrors: false,
+    uniqueKeys: true,
+  });
   const [mistake] = document.errors;
   if (mistake !== undefined) {
     const { line, col } = lines.linePos(mistake.pos[0]);
@@ -131,6 +135,10 @@ function positionOf(
       if (pair === undefined) break;
       offset = (isScalar(pair.key) ? pair.key.range?.[0] : undefined) ?? offset;
       node = pair.value;
+    } else if (isSeq(node) && typeof key === "number") {
+      const item = node.items[key];
+      offset = (isNode(item) ? item.range?.[0] : undefined) ?? offset;
+      node = item;
     } else break;
   }
   return lines.linePos(offset);
@@ -175,11 +183,14 @@ function distance(a: string, b: string): number {
   return row[b.length]!;
 }
 
-/** Each setting may be left out, at the top and one level below it. */
+/** Each setting may be left out, at the top and one level below it; a section whose lines are all comments is null. */
 function deepPartial(schema: typeof ConfigurationSchema): z.ZodType {
   const shape: Record<string, z.ZodType> = {};
   for (const [key, value] of Object.entries(schema.shape))
-    shape[key] = (value instanceof z.ZodObject ? value.partial() : value).optional();
+    shape[key] =
+      value instanceof z.ZodString
+        ? value.optional()
+        : (value instanceof z.ZodObject ? value.partial() : value).nullish();
   return z.strictObject(shape);
 }
 
@@ -189,7 +200,7 @@ function merge(target: Json, source: Json): void {
     const section = ConfigurationSchema.shape[key as keyof typeof ConfigurationSchema.shape];
     if (section instanceof z.ZodObject && typeof value === "object" && value !== null)
       merge(inner as Json, value as Json);
-    else if (value !== undefined) target[key] = value;
+    else if (value !== undefined && value !== null) target[key] = value;
   }
 }
 

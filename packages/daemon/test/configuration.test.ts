@@ -24,6 +24,14 @@ describe("configuration", () => {
     expect(configuration.state).toBe(join(folder, ".local/state/shoal"));
   });
 
+  it("takes a section whose lines are all comments for one that is left out", async () => {
+    const file = join(folder, "shoal.yaml");
+    await writeFile(file, "swarm:\n#  port: 1\nregistries:\nshare:\nlog:\n  level: warn\n");
+    const configuration = await loadConfiguration({ environment: environment(), file });
+    expect(configuration).toMatchObject({ registries: {}, share: [], log: { level: "warn" } });
+    expect(configuration.swarm.port).toBe(5056);
+  });
+
   it("puts flags before variables before the file", async () => {
     const file = join(folder, "shoal.yaml");
     await writeFile(file, "swarm:\n  port: 1\n  mdns: false\n  peers: [a, b]\nstate: /from/file\n");
@@ -53,6 +61,14 @@ describe("configuration", () => {
     ["swarm: {port: 70000}", /swarm\.port/],
     ["share:\n  - { registry: ghcr.io, share: maybe }", /share/],
     ["{", /^x:/],
+    [
+      "share:\n  - { registry: ghcr.io, share: never }\n  - registry: ghcr.io\n    share: maybe",
+      /^x:4:5: share\.1\.share/,
+    ],
+    ["mirror:\n  listen:\n    - 127.0.0.1:5055\n    - nope", /^x:4:7: mirror\.listen\.1/],
+    ["state: /x\nstate: /y", /^x:2:1: Map keys must be unique$/],
+    ["a: 1\n---\nb: 2", /^x:2:1: /],
+    ["state:", /^x:1:1: state/],
   ])("points at the mistake in %j", (text, message) => {
     expect(() => parseFile(text, "x")).toThrow(message);
   });
