@@ -13,6 +13,7 @@ import { type Clock, hasCode, type Logger } from "@shoal/runtime";
 import type { Resolution, Swarm } from "@shoal/swarm";
 import type { Upstream, UpstreamDocument } from "@shoal/upstream";
 import { requestUrl } from "../request-url.ts";
+import { createAnswerDeadline } from "./answer-deadline.ts";
 import { clientSignal, failureOf, sendError } from "./answers.ts";
 import { BodyCut, sendBody } from "./body.ts";
 import { createSizes } from "./sizes.ts";
@@ -197,7 +198,8 @@ export function createMirror(components: MirrorComponents): Mirror {
           message: "no such path in the distribution API",
         });
       else {
-        const signal = clientSignal(request, response);
+        using deadline = createAnswerDeadline(response, clock);
+        const signal = AbortSignal.any([clientSignal(request, response), deadline.signal]);
         await answer({ request, response, signal, query: url.searchParams }, asked);
       }
     } catch (error) {
