@@ -3,13 +3,7 @@ import type { ServerResponse } from "node:http";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import type { ApiEvent, PeerList, Status } from "@shoal/api";
-import {
-  createNetwork,
-  createSiteToken,
-  loadIdentity,
-  type Network,
-  parseSiteToken,
-} from "@shoal/network";
+import { createNetwork, loadIdentity, type Network } from "@shoal/network";
 import { CodedError, type Logger, systemClock } from "@shoal/runtime";
 import { openFileStore, type Store } from "@shoal/store";
 import { createSwarm, type Swarm } from "@shoal/swarm";
@@ -25,7 +19,7 @@ import { createMirror } from "./mirror/mirror.ts";
 import { createPrometheusRegister, type PrometheusRegister } from "./prometheus.ts";
 import { createPulls, type Pulls } from "./pulls.ts";
 import { createShareRules } from "./share-rules.ts";
-import { readTokenFile, writeTokenFile } from "./site-token-file.ts";
+import { createSiteMembership, initialToken } from "./site-membership.ts";
 import { createTraffic, type Traffic } from "./traffic.ts";
 import { VERSION } from "./version.ts";
 import type { Places } from "./welcome.ts";
@@ -83,7 +77,7 @@ export async function startDaemon(
   );
   const identity = await loadIdentity({ logger }, { directory: configuration.state });
   const tokenFile = configuration.site.tokenFile ?? join(configuration.state, "site-token");
-  const token = await initialToken(tokenFile, environment);
+  const token = await initialToken({ logger }, tokenFile, environment.env);
   const upstream = stack.use(
     createUpstream(
       { clock, logger, metrics, random },
@@ -127,6 +121,7 @@ export async function startDaemon(
     ),
   );
   await network.start();
+  const site = createSiteMembership(network, tokenFile);
   const pulls = stack.use(createPulls({ swarm, store, clock, logger }));
 
   const mirror = createMirror({
@@ -173,19 +168,8 @@ export async function startDaemon(
         status: async () => await statusOf(parts),
         peers: () => peersOf(parts),
         images: async () => await listImages(store),
-        async token() {
-          const known = await readTokenFile(tokenFile);
-          if (known !== undefined) return known;
-          const made = createSiteToken();
-          await writeTokenFile(tokenFile, made);
-          await network.join(made);
-          return made;
-        },
-        async join(text) {
-          const joined = parseSiteToken(text);
-          await writeTokenFile(tokenFile, joined);
-          await network.join(joined);
-        },
+        token: async () => await site.token(),
+        join: async (text) => await site.join(text),
       }),
     }),
   );
@@ -204,16 +188,6 @@ export async function startDaemon(
       await running.disposeAsync();
     },
   };
-}
-
-/** The token of the file, else the environment's, which is kept in the file then. */
-async function initialToken(path: string, { env }: Environment) {
-  const kept = await readTokenFile(path);
-  const given = env["SHOAL_TOKEN"];
-  if (kept !== undefined || given === undefined || given === "") return kept;
-  const token = parseSiteToken(given);
-  await writeTokenFile(path, token);
-  return token;
 }
 
 async function makeStateFolder(path: string): Promise<void> {

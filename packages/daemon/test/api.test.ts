@@ -101,6 +101,12 @@ describe("socket API", () => {
     expect(await otherClient.peers()).toMatchObject({ peers: [] });
   });
 
+  it("makes one site, however many ask for its token at once", async () => {
+    const tokens = await Promise.all(Array.from({ length: 8 }, async () => await client.token()));
+    expect(new Set(tokens).size).toBe(1);
+    expect(await client.token()).toBe(tokens[0]);
+  });
+
   it("is for the owner and the group of its socket", async () => {
     expect((await stat(daemon.socket)).mode & 0o777).toBe(0o660);
   });

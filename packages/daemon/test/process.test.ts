@@ -1,8 +1,9 @@
 import { spawn, type SpawnOptionsWithoutStdio } from "node:child_process";
-import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { chmod, mkdtemp, readFile, rm } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createSiteToken } from "@shoal/network";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 
 const NODE = new URL("../../../node_modules/.bin/node", import.meta.url).pathname;
@@ -96,6 +97,23 @@ describe("the daemon's process", () => {
       }
     },
   );
+
+  it("keeps to its site when the environment names another, and says so", async () => {
+    const [own, other] = [createSiteToken(), createSiteToken()];
+    const withToken = async (token: string) =>
+      await launch([...local(), "--swarm-port=0", "--swarm-mdns=false"], /insecure = true/, {
+        env: { ...process.env, HOME: folder, SHOAL_TOKEN: token },
+      });
+    expect((await withToken(own)).err).not.toContain("SHOAL_TOKEN");
+    const { code, err } = await withToken(other);
+    expect(code).toBe(0);
+    expect(err).toContain("SHOAL_TOKEN is of another site");
+    expect(err).not.toContain(other);
+    expect(await readFile(join(folder, "state", "site-token"), "utf8")).toBe(`${own}\n`);
+    const mistyped = await withToken(`${own}x`);
+    expect(mistyped.code).toBe(1);
+    expect(mistyped.err).toMatch(/^error \[ERR_TOKEN_INVALID\]: /);
+  });
 
   it("explains itself", async () => {
     const { code, out } = await launch(["--help"]);
