@@ -7,10 +7,11 @@ import type { Pull } from "@shoal/api";
 import { digestOf, MEDIA_TYPES } from "@shoal/oci";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type LabDaemon, NODE, startDaemon } from "../lab/daemon.ts";
+import { prepareLab } from "../lab/install.ts";
 import { run } from "../lab/run.ts";
 
 const MAIN = new URL("../../packages/daemon/src/main.ts", import.meta.url).pathname;
-const isRoot = process.getuid?.() === 0;
+const needsRoot = await prepareLab([]);
 
 /** A registry that answers each repository with another fault. */
 function startFaultyRegistry(): Server {
@@ -126,7 +127,7 @@ describe("bad input ends in an error with a code and the next step", () => {
     });
   });
 
-  it.skipIf(!isRoot)(
+  it.skipIf(needsRoot !== undefined)(
     "a full disk: the pull says so, the mirror passes the blob through",
     { timeout: 60_000 },
     async () => {
@@ -201,7 +202,7 @@ describe("bad input ends in an error with a code and the next step", () => {
       expect(await startWith(yaml)).toContain("error [ERR_STORE_LOCKED]");
     });
 
-    it.skipIf(!isRoot)("a state folder of another user", async () => {
+    it.skipIf(needsRoot !== undefined)("a state folder of another user", async () => {
       const state = join(folder, "roots");
       await mkdir(state, { mode: 0o700 });
       await run(["chmod", "755", folder]);

@@ -3,11 +3,16 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type LabDaemon, NODE } from "../lab/daemon.ts";
 import { createImage, imageBytes } from "../lab/images.ts";
 import { prepareLab } from "../lab/install.ts";
+import type { Place } from "../lab/lan.ts";
+import { until } from "../lab/processes.ts";
+import type { Secret } from "../lab/questions.ts";
 import { run } from "../lab/run.ts";
+import type { Intrusion } from "../lab/stranger.ts";
 import { createSite, MIB, type Site } from "./site.ts";
 
 const skipped = await prepareLab(["ip", "nsenter", "curl", "docker-registry", "skopeo"]);
 const stranger = new URL("../lab/stranger.ts", import.meta.url).pathname;
+const member = new URL("../lab/member.ts", import.meta.url).pathname;
 
 describe.skipIf(skipped !== undefined)("who has not this site's token", () => {
   let site: Site;
@@ -22,23 +27,39 @@ describe.skipIf(skipped !== undefined)("who has not this site's token", () => {
   }, 120_000);
   afterAll(async () => await site[Symbol.asyncDispose]());
 
-  async function intrude(
-    prologue?: Uint8Array,
-  ): Promise<{ connected: boolean; heard: Record<string, string> }> {
-    const [, place] = site.lan.machines;
-    const argv = [NODE, stranger, site.lan.machines[0]!.address, "5056"];
+  const secret = (): Secret => {
+    const { digest, size } = image.blobs.at(-1)!.descriptor;
+    const repository = `${site.registry.host}/app`;
+    return { repository, tag: "v1", digest, sizeBytes: size };
+  };
+
+  async function intrude(prologue?: Uint8Array): Promise<Intrusion> {
+    const [{ address }, place] = site.lan.machines as [Place, Place];
+    const argv = [NODE, stranger, address, "5056", JSON.stringify(secret())];
     if (prologue !== undefined) argv.push(Buffer.from(prologue).toString("hex"));
-    return JSON.parse(await run(place!.within(argv), { timeoutMs: 60_000 })) as never;
+    return JSON.parse(await run(place.within(argv), { timeoutMs: 60_000 })) as Intrusion;
   }
+
+  it("would learn all of it as a member", { timeout: 60_000 }, async () => {
+    const [{ address }, place] = site.lan.machines as [Place, Place];
+    const argv = [NODE, member, `${address}:5056`, JSON.stringify(secret()), site.token];
+    const heard = JSON.parse(await run(place.within(argv), { timeoutMs: 60_000 })) as Record<
+      string,
+      string
+    >;
+    const layer = Buffer.from(image.blobs.at(-1)!.bytes);
+    expect(heard["tag"]).toContain(Buffer.from(image.manifest.descriptor.digest).toString("hex"));
+    expect(heard["size"]).toContain(layer.length.toString(16));
+    expect(heard["bytes"]).toContain(layer.subarray(0, 64 * 1024).toString("hex"));
+    await until("the member has gone", async () => (await daemon.status()).peersUp === 0, 30_000);
+  });
 
   it("learns nothing with a raw libp2p client, whose handshake fails", {
     timeout: 60_000,
   }, async () => {
-    expect(await intrude()).toEqual({ connected: false, heard: {} });
-    expect(await intrude(siteOf(createSiteToken()).prologue)).toEqual({
-      connected: false,
-      heard: {},
-    });
+    const nothing = { connected: false, heard: {} };
+    expect(await intrude()).toEqual(nothing);
+    expect(await intrude(siteOf(createSiteToken()).prologue)).toEqual(nothing);
   });
 
   it("learns nothing even with the handshake's secret, but not the token", {
@@ -46,11 +67,23 @@ describe.skipIf(skipped !== undefined)("who has not this site's token", () => {
   }, async () => {
     const { connected, heard } = await intrude(siteOf(site.token).prologue);
     expect(connected).toBe(true);
-    // The admission answers any client with a nonce and a proof; nothing in it is of the site's content.
-    const { "/shoal/admit/1": admission = "", ...rest } = heard;
+    const { challenge = "", guess = "", ...rest } = heard;
     expect(rest).toEqual({});
-    for (const { descriptor } of [...image.blobs, image.manifest])
-      expect(admission).not.toContain(descriptor.digest.slice(7));
+    // The admission answers anybody with one frame of a nonce and a proof, which are random to who lacks the
+    // token, and says no more to a proof that does not match.
+    const answerBytes = 4 + "{nonce,proof}".length + 2 * (32 + 2);
+    expect(challenge).not.toBe("");
+    for (const answer of [challenge, guess])
+      expect(answer.length / 2).toBeLessThanOrEqual(answerBytes);
+  });
+
+  it("reaches none of the other ports", { timeout: 60_000 }, async () => {
+    const [{ address }, place] = site.lan.machines as [Place, Place];
+    for (const port of [5055, 5057]) {
+      const url = `http://${address}:${port}/v2/`;
+      // 7: the connection was refused.
+      await expect(run(place.within(["curl", "-sS", "-m", "5", url]))).rejects.toThrow("(7)");
+    }
   });
 
   it.each(["another token", "no token"])(
@@ -63,11 +96,12 @@ describe.skipIf(skipped !== undefined)("who has not this site's token", () => {
         token: which === "no token" ? undefined : createSiteToken(),
         extra: "swarm: { peers: [10.77.0.11] }",
       });
+      const { toPeersBytes } = (await daemon.status()).traffic;
       await site.copy(place, "app:v1", "mirror");
       const [mine, theirs] = await Promise.all([daemon.status(), other.status()]);
       expect(theirs).toMatchObject({ peersUp: 0, traffic: { fromPeersBytes: 0 } });
       expect(theirs.traffic.fromUpstreamBytes).toBe(imageBytes(image));
-      expect(mine).toMatchObject({ peersUp: 0, traffic: { toPeersBytes: 0 } });
+      expect(mine).toMatchObject({ peersUp: 0, traffic: { toPeersBytes } });
     },
   );
 });

@@ -26,7 +26,8 @@ export interface Engine extends AsyncDisposable {
   pull(reference: string): Promise<string>;
 }
 
-export type EngineName = "skopeo" | "podman" | "containerd" | "dockerd";
+export const ENGINES = ["skopeo", "podman", "containerd", "dockerd"] as const;
+export type EngineName = (typeof ENGINES)[number];
 
 /** The registry as a path names it where there is no `ns=`: the grammar has no colon. */
 function inPath(registry: string): string {

@@ -37,13 +37,14 @@ function json(mediaType: string, value: unknown): Content {
 }
 
 /**
- * A layer that engines can unpack: a tar of exactly `sizeBytes` with one file of random bytes. Below the
- * 1,024 bytes of an empty tar's end it is what the size says, which is no tar.
+ * A layer that engines can unpack: a tar of exactly `sizeBytes` with one file of random bytes, and the two
+ * blocks of a tar's end where there is room for them. Below the 1,024 bytes of the smallest one it is what the
+ * size says, which is no tar.
  */
 export function createLayer(sizeBytes: number): Uint8Array {
   const bytes = new Uint8Array(sizeBytes);
-  const bodyBytes = sizeBytes - 3 * BLOCK;
-  if (bodyBytes < 0) return bytes;
+  if (sizeBytes < 2 * BLOCK) return bytes;
+  const bodyBytes = sizeBytes < 4 * BLOCK ? BLOCK : sizeBytes - 3 * BLOCK;
   const name = `file-${randomBytes(6).toString("hex")}`;
   const header = Buffer.alloc(BLOCK);
   header.write(name, 0, "latin1");

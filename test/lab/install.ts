@@ -36,7 +36,7 @@ async function prepare(
 ): Promise<string | undefined> {
   if (process.platform !== "linux") return "it needs Linux";
   const isRoot = process.getuid?.() === 0;
-  if (needsRoot && !isRoot) return "it needs root, for network namespaces";
+  if (needsRoot && !isRoot) return "it needs root";
   const missing = await missingOf(programs);
   if (missing.length === 0) return undefined;
   if (!isRoot) return `${missing.join(", ")} missing`;

@@ -46,6 +46,15 @@ export async function createLan(init: LanInit): Promise<Lan> {
   const registry = place(`${tag}-o`, "10.78.0.2");
   const machines: Place[] = [];
 
+  async function removeAll(): Promise<void> {
+    const names = [router, registry.name, ...machines.map(({ name }) => name)];
+    const removed = await Promise.allSettled(
+      names.map(async (name) => await run(["ip", "netns", "del", name])),
+    );
+    const failed = removed.find((result) => result.status === "rejected");
+    if (failed !== undefined) throw failed.reason;
+  }
+
   async function addMachine(): Promise<Place> {
     const number = machines.length + 11;
     const machine = place(`${tag}-m${number}`, `10.77.0.${number}`);
@@ -110,8 +119,7 @@ export async function createLan(init: LanInit): Promise<Lan> {
       return { in: link!.stats64.rx.bytes, out: link!.stats64.tx.bytes };
     },
     async [Symbol.asyncDispose]() {
-      const names = [router, registry.name, ...machines.map(({ name }) => name)];
-      await batch(names.map((name) => `netns del ${name}`));
+      await removeAll();
     },
   };
 }
@@ -141,12 +149,24 @@ async function nameServers(): Promise<string[]> {
   return [...new Set(servers)].filter((server) => !server.startsWith("127."));
 }
 
-/** Removes the namespaces of runs whose process is no more. */
+/** Ends what dead runs have left: their processes, and their namespaces. */
 async function removeLeftovers(): Promise<void> {
   const names = await readdir("/run/netns").catch(() => []);
   for (const name of names) {
-    const pid = new RegExp(`^${PREFIX}([0-9]+)x`).exec(name)?.[1];
-    if (pid !== undefined && !isAlive(Number(pid))) await run(["ip", "netns", "del", name]);
+    const owner = new RegExp(`^${PREFIX}([0-9]+)x`).exec(name)?.[1];
+    if (owner === undefined || isAlive(Number(owner))) continue;
+    // Another run may be at the same leftovers: what is gone already is no failure.
+    const pids = await run(["ip", "netns", "pids", name]).catch(() => "");
+    for (const pid of pids.split(/\s+/).filter((word) => word !== "")) kill(Number(pid));
+    await run(["ip", "netns", "del", name]).catch(() => undefined);
+  }
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // It has ended by itself.
   }
 }
 

@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Place } from "./lan.ts";
 import { type Running, start, until } from "./processes.ts";
@@ -51,7 +51,7 @@ export async function startRegistry(
     host,
     url,
     async accesses() {
-      const text = (await running?.output()) ?? "";
+      const text = await readFile(outputFile, "utf8");
       return [
         ...text.matchAll(/"(GET|HEAD|PUT|POST|PATCH|DELETE) ([^ ]+) HTTP\/[0-9.]+" ([0-9]{3})/g),
       ].map(([, method, path, status]) => ({
