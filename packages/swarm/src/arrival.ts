@@ -26,6 +26,7 @@ export interface Arrival {
   /** Gives up every piece whose origin is not the upstream. @returns hash and origin of each */
   dropUntrusted(): Promise<Map<PieceIndex, { readonly hash: Uint8Array; readonly origin: Origin }>>;
   /** While sealed nothing is added, and reads may find the ingest closed. */
+  readonly sealed: boolean;
   seal(sealed: boolean): void;
   progress(): TransferProgress;
   /** Resolves at the next change, of pieces or of what `ring` stands for. */
@@ -102,6 +103,9 @@ export function createArrival(ingest: Ingest, now: () => number): Arrival {
       await ingest.drop(dropped.keys());
       for (const piece of dropped.keys()) origins.delete(piece);
       return dropped;
+    },
+    get sealed() {
+      return sealed;
     },
     seal(closing) {
       sealed = closing;

@@ -88,7 +88,7 @@ export function createExchange(components: ExchangeComponents): Exchange {
   }
 
   function pump(): void {
-    while (!stopped && fetches.size < MAX_OUTSTANDING) {
+    while (!stopped && !arrival.sealed && fetches.size < MAX_OUTSTANDING) {
       const choice = pick(
         {
           pieceCount: geometry.pieceCount,

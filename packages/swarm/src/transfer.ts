@@ -281,7 +281,6 @@ export function createTransfer(components: TransferComponents): Transfer {
       outcome.resolve(info);
       void shutDown();
     } catch (error) {
-      arrival.seal(false);
       if (hasCode(error, "ERR_DIGEST_MISMATCH")) await dispute(error);
       else fail(error);
     }
@@ -300,7 +299,9 @@ export function createTransfer(components: TransferComponents): Transfer {
 
   /** The bytes are not the blob's. What did not come from the upstream is fetched again, from there. */
   async function dispute(error: unknown): Promise<void> {
+    // Sealed until the members are excluded: they would fill the gaps again.
     const given = await arrival.dropUntrusted();
+    arrival.seal(false);
     if (given.size === 0) {
       keepArrived = false;
       fail(upstreamMismatch(digest, repository, error));
@@ -321,6 +322,7 @@ export function createTransfer(components: TransferComponents): Transfer {
     for (const peer of excluded) exchange?.forget(peer);
     committing = undefined;
     arrival.ring();
+    exchange?.wake();
     syncSoon();
   }
 
