@@ -70,7 +70,8 @@ describe("bad input ends in an error with a code and the next step", () => {
       folder: join(folder, "daemon"),
       registry,
       mirror: "127.0.0.1:0",
-      extra: 'metrics: { listen: ["127.0.0.1:0"] }\nupstream: { allowPrivate: true }',
+      extra:
+        'metrics: { listen: ["127.0.0.1:0"] }\nupstream: { allowPrivate: true }\nswarm: { listen: ["127.0.0.1"], port: 0, mdns: false }',
     });
   });
   afterAll(async () => {
