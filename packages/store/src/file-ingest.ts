@@ -13,7 +13,7 @@ import {
   readJournal,
 } from "./journal.ts";
 import { createPrefixHash } from "./prefix-hash.ts";
-import { storeError, syncFolder, withStoreErrors } from "./store-io.ts";
+import { storeError, syncFolder, withStoreErrors, writeFully } from "./store-io.ts";
 import type { BlobInfo, Ingest } from "./types.ts";
 
 /** Dirty pages are written out in the background each so many bytes, so that a commit has little left to wait for. */
@@ -25,6 +25,8 @@ export interface FileIngestInit {
   readonly journalPath: string;
   /** Where the committed blob goes. */
   readonly blobPath: string;
+  /** Reserves the room that is still needed, before a byte is written. @throws ERR_STORE_FULL */
+  readonly reserve: (missingBytes: number) => Promise<void>;
   /** Called once, when the ingest is closed by whichever way. */
   readonly onClosed: (outcome: "kept" | "committed" | "discarded") => void;
 }
@@ -46,7 +48,9 @@ export async function openFileIngest(init: FileIngestInit): Promise<FileIngest> 
   const files: FileHandle[] = [];
   try {
     const known = await readKnown();
-    const data = await open(dataPath, known === undefined ? "w+" : "r+", 0o644);
+    const knownBytes = Math.min(sizeBytes, (known?.size ?? 0) * geometry.pieceSizeBytes);
+    await init.reserve(sizeBytes - knownBytes);
+    const data = await openData(known === undefined ? "w+" : "r+");
     files.push(data);
     const journal = await open(`${journalPath}.tmp`, "w", 0o644);
     files.push(journal);
@@ -54,7 +58,7 @@ export async function openFileIngest(init: FileIngestInit): Promise<FileIngest> 
     const hashes =
       known === undefined ? new Map<PieceIndex, Uint8Array>() : await believe(data, known);
     const records = [...hashes].map(([piece, hash]) => journalRecord(piece, hash));
-    await journal.write(Buffer.concat([journalHeader(sizeBytes), ...records]), 0);
+    await writeFully(journal, Buffer.concat([journalHeader(sizeBytes), ...records]), 0);
     await rename(`${journalPath}.tmp`, journalPath);
     return createFileIngest(init, data, journal, hashes);
   } catch (error) {
@@ -68,6 +72,16 @@ export async function openFileIngest(init: FileIngestInit): Promise<FileIngest> 
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
       throw error;
+    }
+  }
+
+  /** Without its data a journal is worth nothing: none of its pieces will be believed. */
+  async function openData(flags: "w+" | "r+"): Promise<FileHandle> {
+    try {
+      return await open(dataPath, flags, 0o644);
+    } catch (error) {
+      if (flags === "w+" || (error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+      return await open(dataPath, "w+", 0o644);
     }
   }
 
@@ -103,6 +117,9 @@ function createFileIngest(
   let journalEnd = JOURNAL_HEADER_BYTES + hashes.size * JOURNAL_RECORD_BYTES;
   let unsyncedBytes = 0;
   let syncing: Promise<void> | undefined;
+  /** Set for good by a failed sync: the kernel tells of lost pages once, and no later sync makes up for it. */
+  let syncFailure: unknown;
+  let committing = false;
   let closed = false;
 
   async function readAt(offset: number, length: number): Promise<Uint8Array> {
@@ -120,12 +137,12 @@ function createFileIngest(
   async function append(piece: PieceIndex, hash: Uint8Array | undefined): Promise<void> {
     const at = journalEnd;
     journalEnd += JOURNAL_RECORD_BYTES;
-    await journal.write(journalRecord(piece, hash), 0, JOURNAL_RECORD_BYTES, at);
+    await writeFully(journal, journalRecord(piece, hash), at);
   }
 
   async function writePiece(piece: PieceIndex, bytes: Uint8Array): Promise<void> {
     const hash = createHash("sha256").update(bytes).digest();
-    await data.write(bytes, 0, bytes.length, pieceOffset(geometry, piece));
+    await writeFully(data, bytes, pieceOffset(geometry, piece));
     await append(piece, hash);
     hashes.set(piece, hash);
     have.set(piece);
@@ -133,12 +150,28 @@ function createFileIngest(
     unsyncedBytes += bytes.length;
     if (unsyncedBytes < SYNC_BYTES || syncing !== undefined) return;
     unsyncedBytes = 0;
-    syncing = data
-      .datasync()
+    syncing = sync()
+      // The next write, or the commit, tells.
       .catch(() => undefined)
       .finally(() => {
         syncing = undefined;
       });
+  }
+
+  async function sync(): Promise<void> {
+    if (syncFailure !== undefined) throw syncFailure;
+    try {
+      await data.datasync();
+    } catch (error) {
+      syncFailure = error;
+      throw error;
+    }
+  }
+
+  async function removeFiles(): Promise<void> {
+    // Data without a journal is swept; a journal without data would tell of pieces that are not there.
+    await rm(journalPath, { force: true });
+    await rm(dataPath, { force: true });
   }
 
   async function close(outcome: "kept" | "committed" | "discarded"): Promise<void> {
@@ -151,7 +184,12 @@ function createFileIngest(
   }
 
   function ensureOpen(): void {
-    if (closed) throw new CodedError("ERR_INGEST_CLOSED", `the ingest of ${digest} is closed`);
+    if (closed || committing)
+      throw new CodedError(
+        "ERR_INGEST_CLOSED",
+        `the ingest of ${digest} is ${closed ? "closed" : "being committed"}`,
+      );
+    if (syncFailure !== undefined) throw storeError(syncFailure, dataPath);
   }
 
   return {
@@ -164,7 +202,7 @@ function createFileIngest(
     },
     async write(piece, bytes, options: AbortOptions = {}) {
       options.signal?.throwIfAborted();
-      ensureOpen();
+      if (!committing) ensureOpen();
       const length = pieceLength(geometry, piece);
       if (bytes.length !== length) throw pieceLengthWrong(piece, bytes.length, length);
       if (have.has(piece)) return;
@@ -178,7 +216,7 @@ function createFileIngest(
     },
     async read(offset, length, options: AbortOptions = {}) {
       options.signal?.throwIfAborted();
-      ensureOpen();
+      if (!committing) ensureOpen();
       if (offset < 0 || length < 0 || offset + length > sizeBytes)
         throw outOfRange(offset, length, sizeBytes);
       for (let at = offset; at < offset + length; ) {
@@ -205,26 +243,35 @@ function createFileIngest(
       ensureOpen();
       for (let piece = 0; piece < geometry.pieceCount; piece++)
         if (!have.has(piece as PieceIndex)) throw pieceMissing(piece as PieceIndex);
-      const found = await prefix.finish();
-      if (found !== digest) {
-        // The hash is spent; another try begins at the first piece.
-        prefix.dropped([0 as PieceIndex]);
-        throw digestMismatch(digest, found);
+      committing = true;
+      try {
+        const found = await prefix.finish();
+        if (found !== digest) {
+          // The hash is spent; another try begins at the first piece.
+          prefix.dropped([0 as PieceIndex]);
+          throw digestMismatch(digest, found);
+        }
+        await withStoreErrors(blobPath, async () => {
+          await syncing;
+          await sync();
+          await rename(dataPath, blobPath);
+          await syncFolder(dirname(blobPath));
+        });
+      } finally {
+        committing = false;
       }
-      await withStoreErrors(blobPath, async () => {
-        await data.datasync();
-        await rename(dataPath, blobPath);
-        await syncFolder(dirname(blobPath));
-      });
       await close("committed");
       await rm(journalPath, { force: true });
       return { digest, sizeBytes };
     },
     async discard() {
       await close("discarded");
-      await rm(dataPath, { force: true });
-      await rm(journalPath, { force: true });
+      await removeFiles();
     },
-    [Symbol.asyncDispose]: async () => await close("kept"),
+    async [Symbol.asyncDispose]() {
+      const lost = !closed && syncFailure !== undefined;
+      await close(lost ? "discarded" : "kept");
+      if (lost) await removeFiles();
+    },
   };
 }

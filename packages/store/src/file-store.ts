@@ -11,7 +11,7 @@ import { createStoreListeners } from "./listeners.ts";
 import { createStoreMetrics } from "./metrics.ts";
 import { storeError, syncFolder, withStoreErrors } from "./store-io.ts";
 import { openTables } from "./tables.ts";
-import type { BlobInfo, Ingest, Store } from "./types.ts";
+import type { BlobHandle, BlobInfo, Ingest, Store } from "./types.ts";
 
 /** An ingest that nobody went on with for this long is removed. Milliseconds. */
 const FORGET_INGEST_MS = 24 * 3600 * 1000;
@@ -45,7 +45,10 @@ export async function openFileStore(
   const metrics = createStoreMetrics(components.metrics);
   const listeners = createStoreListeners();
   const blobs = new Map<Digest, BlobInfo>();
-  const open_ = new Map<Digest, FileIngest | "opening">();
+  /** Ingests that are open or being opened, with the room that they still need. */
+  const open_ = new Map<Digest, Pick<FileIngest, "missingBytes">>();
+  const ingests = new Set<Ingest>();
+  const puts = new Set<string>();
   let blobBytes = 0;
   let sweepTimer: Disposable | undefined;
 
@@ -78,16 +81,14 @@ export async function openFileStore(
     return info;
   }
 
-  async function freeBytes(): Promise<number> {
+  /** @throws ERR_STORE_FULL when so many bytes do not fit beside those that are promised already */
+  async function reserve(neededBytes: number, promise?: () => void): Promise<void> {
     const { bavail, bsize } = await withStoreErrors(directory, () => statfs(directory));
-    let promised = 0;
-    for (const ingest of open_.values()) if (ingest !== "opening") promised += ingest.missingBytes;
-    return bavail * bsize - promised - minFreeBytes;
-  }
-
-  async function reserve(neededBytes: number): Promise<void> {
-    const free = await freeBytes();
+    let free = bavail * bsize - minFreeBytes;
+    for (const { missingBytes } of open_.values()) free -= missingBytes;
     if (neededBytes > free) throw storeFull(neededBytes, Math.max(0, free));
+    // In the same tick, so that two that begin at once are not promised the same room.
+    promise?.();
   }
 
   /** Removes ingests that were left, and what a killed daemon was writing. */
@@ -101,7 +102,7 @@ export async function openFileStore(
       const inUse = [...open_.keys()].some((digest) => name.includes(digestHex(digest)));
       if (found === undefined || inUse) continue;
       const old = Date.now() - found.mtimeMs > FORGET_INGEST_MS;
-      if (old || name.startsWith("put-")) await rm(path, { force: true });
+      if (old || (name.startsWith("put-") && !puts.has(path))) await rm(path, { force: true });
     }
   }
 
@@ -109,25 +110,23 @@ export async function openFileStore(
     const { digest, sizeBytes } = target;
     if (blobs.has(digest)) throw blobExists(digest);
     if (open_.has(digest)) throw ingestOpen(digest);
-    open_.set(digest, "opening");
+    open_.set(digest, { missingBytes: 0 });
     try {
       const ingest = await openFileIngest({
         target,
         dataPath: ingestPath(digest, "data"),
         journalPath: ingestPath(digest, "journal"),
         blobPath: blobPath(digest),
+        reserve: async (missingBytes) =>
+          await reserve(missingBytes, () => open_.set(digest, { missingBytes })),
         onClosed(outcome) {
           open_.delete(digest);
+          ingests.delete(ingest);
           if (outcome === "committed") committed({ digest, sizeBytes });
         },
       });
-      try {
-        await reserve(ingest.missingBytes);
-      } catch (error) {
-        await (ingest.have.count === 0 ? ingest.discard() : ingest[Symbol.asyncDispose]());
-        throw error;
-      }
       open_.set(digest, ingest);
+      ingests.add(ingest);
       return ingest;
     } catch (error) {
       open_.delete(digest);
@@ -146,6 +145,7 @@ export async function openFileStore(
     await reserve(bytes.length);
     const temporary = join(ingestFolder, `put-${randomUUID()}`);
     const path = blobPath(digest);
+    puts.add(temporary);
     try {
       const file = await open(temporary, "w", 0o644);
       try {
@@ -160,33 +160,37 @@ export async function openFileStore(
       await rm(temporary, { force: true }).catch(() => undefined);
       metrics.commits.add(1, { outcome: "failed" });
       throw storeError(error, path);
+    } finally {
+      puts.delete(temporary);
     }
     return committed({ digest, sizeBytes: bytes.length });
+  }
+
+  async function openBlob(digest: Digest): Promise<BlobHandle | undefined> {
+    const info = blobs.get(digest);
+    if (info === undefined) return undefined;
+    try {
+      return await openBlobFile(blobPath(digest), info);
+    } catch (error) {
+      if (!hasCode(error, "ERR_STORE_IO") || error.details["errno"] !== "ENOENT") throw error;
+      logger.warn({ digest }, "a blob's file is gone; it is fetched again when it is asked for");
+      blobs.delete(digest);
+      blobBytes -= info.sizeBytes;
+      listeners.emit("removed", info);
+      return undefined;
+    }
   }
 
   return {
     stat: (digest) => blobs.get(digest),
     blobs: () => blobs.values(),
-    async open(digest) {
-      const info = blobs.get(digest);
-      if (info === undefined) return undefined;
-      try {
-        return await openBlobFile(blobPath(digest), info);
-      } catch (error) {
-        if (!hasCode(error, "ERR_STORE_IO") || error.details["errno"] !== "ENOENT") throw error;
-        logger.warn({ digest }, "a blob's file is gone; it is fetched again when it is asked for");
-        blobs.delete(digest);
-        blobBytes -= info.sizeBytes;
-        listeners.emit("removed", info);
-        return undefined;
-      }
-    },
+    open: openBlob,
     async readAll(digest, limitBytes) {
       const info = blobs.get(digest);
       if (info === undefined) return undefined;
       if (info.sizeBytes > limitBytes) throw blobTooLarge(digest, info.sizeBytes, limitBytes);
-      await using handle = await openBlobFile(blobPath(digest), info);
-      return await handle.read(0, info.sizeBytes);
+      await using handle = await openBlob(digest);
+      return await handle?.read(0, info.sizeBytes);
     },
     put,
     openIngest: async (target) => await openIngest(target),
@@ -225,8 +229,7 @@ export async function openFileStore(
     on: listeners.on,
     async [Symbol.asyncDispose]() {
       sweepTimer?.[Symbol.dispose]();
-      for (const ingest of open_.values())
-        if (ingest !== "opening") await ingest[Symbol.asyncDispose]();
+      for (const ingest of ingests) await ingest[Symbol.asyncDispose]();
       await tables[Symbol.asyncDispose]();
     },
   };

@@ -1,6 +1,7 @@
 import { createDigester, type Digest, type Digester } from "@shoal/oci";
 import { type PieceGeometry, type PieceIndex, pieceLength } from "./geometry.ts";
 import type { ReadonlyBitfield } from "./bitfield.ts";
+import { pieceMissing } from "./failures.ts";
 
 /**
  * Hashes a blob from its start as its pieces come, so that a commit need not read it all again. Pieces that
@@ -11,7 +12,7 @@ export interface PrefixHash {
   written(piece: PieceIndex, bytes: Uint8Array): void;
   /** Pieces were taken back: a hash that has passed one of them starts over. */
   dropped(pieces: Iterable<PieceIndex>): void;
-  /** The digest of the whole blob, when every piece is there. */
+  /** The digest of the whole blob, when every piece is there. @throws ERR_PIECE_MISSING */
   finish(): Promise<Digest>;
 }
 
@@ -53,16 +54,21 @@ export function createPrefixHash(
       if (have.has(next)) run().catch(() => undefined);
     },
     dropped(pieces) {
+      let first = next;
       for (const piece of pieces) {
-        if (piece >= next) continue;
+        // One that is being read back is not the one that will be there.
         generation += 1;
-        digester = createDigester(digest);
-        next = 0 as PieceIndex;
-        return;
+        if (piece < first) first = piece;
       }
+      if (first === next) return;
+      digester = createDigester(digest);
+      next = 0 as PieceIndex;
     },
     async finish() {
-      while (next < geometry.pieceCount) await run();
+      while (next < geometry.pieceCount) {
+        if (!have.has(next)) throw pieceMissing(next);
+        await run();
+      }
       return digester.digest();
     },
   };

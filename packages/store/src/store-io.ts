@@ -1,4 +1,4 @@
-import { open, rename, rm } from "node:fs/promises";
+import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { CodedError } from "@shoal/runtime";
 
@@ -43,6 +43,19 @@ export async function withStoreErrors<T>(path: string, work: () => Promise<T>): 
     return await work();
   } catch (error) {
     throw storeError(error, path);
+  }
+}
+
+/** Writes all of `bytes` at `position`: near the end of a disk or a quota one call may write a part of them. */
+export async function writeFully(
+  file: FileHandle,
+  bytes: Uint8Array,
+  position: number,
+): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    const { bytesWritten } = await file.write(bytes, done, bytes.length - done, position + done);
+    if (bytesWritten === 0) throw Object.assign(new Error("no byte was written"), { code: "EIO" });
+    done += bytesWritten;
   }
 }
 

@@ -105,6 +105,19 @@ export function storeConformance(name: string, createStore: () => Promise<Store>
       expect(same(await readBlob(store, info), bytes)).toBe(true);
     });
 
+    it("hashes what is there at the commit, not what was given up while it was read back", async () => {
+      await using store = await createStore();
+      const { bytes, info } = randomBlob(4 * PIECE);
+      await using ingest = await store.openIngest(info);
+      for (const piece of [1, 2, 3, 0] as PieceIndex[])
+        await ingest.write(piece, pieceOf(bytes, piece));
+      await ingest.drop([1 as PieceIndex]);
+      const wrong = pieceOf(bytes, 1 as PieceIndex);
+      wrong[5]! ^= 1;
+      await ingest.write(1 as PieceIndex, wrong);
+      await expect(ingest.commit()).rejects.toMatchObject({ code: "ERR_DIGEST_MISMATCH" });
+    });
+
     it("refuses pieces of the wrong length, and leaves those that are there alone", async () => {
       await using store = await createStore();
       const { bytes, info } = randomBlob(2 * PIECE);
