@@ -70,7 +70,7 @@ describe("the store on disk", () => {
     await writeFile(file, bytes);
     let acknowledged = 0;
     for (let round = 0; round < 4; round++) {
-      const child = spawn(NODE, [WRITER, join(folder, "s"), file, digest], {
+      const child = spawn(NODE, [WRITER, join(folder, "s"), file, digest, "until-killed"], {
         stdio: ["ignore", "pipe", "inherit"],
       });
       acknowledged += await killAfter(child, 3 + round);
@@ -86,7 +86,7 @@ describe("the store on disk", () => {
       }
       acknowledged = ingest.have.count;
     }
-    const child = spawn(NODE, [WRITER, join(folder, "s"), file, digest], {
+    const child = spawn(NODE, [WRITER, join(folder, "s"), file, digest, "to-the-end"], {
       stdio: ["ignore", "pipe", "inherit"],
     });
     await killAfter(child, Number.POSITIVE_INFINITY);

@@ -1,10 +1,13 @@
-/** Writes pieces of a blob into a store until it is killed. Arguments: store folder, blob file, digest. */
+/**
+ * Writes pieces of a blob into a store until it is killed, or commits it. Arguments: store folder, blob file,
+ * digest, `to-the-end` or `until-killed`: then it waits with the last piece, however late the kill comes.
+ */
 import { readFile } from "node:fs/promises";
 import { parseDigest } from "@shoal/oci";
 import { noMetrics, silentLogger, systemClock } from "@shoal/runtime";
 import { openFileStore, pieceLength, pieceOffset, pieces } from "../src/index.ts";
 
-const [directory, file, digest] = process.argv.slice(2) as [string, string, string];
+const [directory, file, digest, until] = process.argv.slice(2) as [string, string, string, string];
 const bytes = new Uint8Array(await readFile(file));
 const store = await openFileStore(
   { clock: systemClock, logger: silentLogger, metrics: noMetrics },
@@ -14,6 +17,10 @@ const ingest = await store.openIngest({ digest: parseDigest(digest), sizeBytes: 
 process.stdout.write(`open ${ingest.have.count}\n`);
 const order = [...pieces(ingest.geometry)].filter((piece) => !ingest.have.has(piece)).toReversed();
 for (const piece of order) {
+  if (until === "until-killed" && piece === order.at(-1))
+    await new Promise((resolve) => {
+      setTimeout(resolve, 60_000);
+    });
   const start = pieceOffset(ingest.geometry, piece);
   await ingest.write(piece, bytes.subarray(start, start + pieceLength(ingest.geometry, piece)));
   process.stdout.write(`${piece}\n`);
