@@ -10,6 +10,8 @@ export const ADMISSION_FRAME_BYTES = 128 * 1024;
 export const ADMISSION_MS = 5000;
 const NONCE_BYTES = 32;
 const MAX_ROSTER = 300;
+/** What a card's roster may take of the frame; the rest is for its own addresses and the proof. */
+const ROSTER_BYTES = 96 * 1024;
 
 const bytes = (length: number) =>
   z.custom<Uint8Array>((value) => value instanceof Uint8Array && value.length === length);
@@ -28,6 +30,22 @@ const WelcomeSchema = z.strictObject({ card: CardSchema });
 
 /** What a member tells another on admission. */
 export type Card = z.infer<typeof CardSchema>;
+
+/** A card with as much of the roster, from its beginning, as goes into one frame. */
+export function createCard(
+  own: readonly string[],
+  roster: Iterable<{ readonly peer: string; readonly addresses: readonly string[] }>,
+): Card {
+  const card: Card = { addresses: [...own], roster: [] };
+  let leftBytes = ROSTER_BYTES;
+  for (const { peer, addresses: known } of roster) {
+    const entry = { peer, addresses: [...known] };
+    leftBytes -= encode(entry).length;
+    if (leftBytes < 0 || card.roster.length === MAX_ROSTER) break;
+    card.roster.push(entry);
+  }
+  return card;
+}
 
 export interface AdmissionInit {
   readonly key: Uint8Array;

@@ -32,6 +32,7 @@ import {
   ADMISSION_PROTOCOL,
   type AdmissionInit,
   type Card,
+  createCard,
   grantAdmission,
   requestAdmission,
 } from "./admission.ts";
@@ -178,10 +179,10 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
   }
 
   function card(): Card {
-    return {
-      addresses: ownMultiaddrs(),
-      roster: roster.list().filter(({ peer }) => peer !== self),
-    };
+    return createCard(
+      ownMultiaddrs(),
+      roster.list().filter(({ peer }) => peer !== self),
+    );
   }
 
   function ownMultiaddrs(): string[] {
