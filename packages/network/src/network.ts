@@ -50,6 +50,8 @@ import { type Site, type SiteToken, siteOf } from "./site-token.ts";
 const DIAL_TICK_MS = 100;
 /** Dials begun in each tick: ten a second. */
 const DIALS_PER_TICK = 1;
+/** How often the roster notes who is up. Milliseconds. */
+const ROSTER_INTERVAL_MS = 3600 * 1000;
 /** Of Ed25519, RFC 8032. */
 const SIGNATURE_BYTES = 64;
 const LOOPBACK = /^\/ip4\/127\.|^\/ip6\/::1\//;
@@ -123,7 +125,8 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
   let mdns: AsyncDisposable | undefined;
   let running = new AbortController();
   let candidates = createCandidates(random);
-  const roster = createRoster(components.roster, clock, logger);
+  const isUp = (peer: string): boolean => members.has(peer as PeerIdString);
+  const roster = createRoster({ table: components.roster, isUp, clock, logger });
 
   // -- Membership
 
@@ -160,6 +163,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     }
     member.lanes.close();
     members.delete(peer);
+    roster.touch(peer);
     metrics.members.set(members.size);
     candidates.lost(peer, clock.now());
     logger.info({ peer }, "a member is down");
@@ -335,6 +339,15 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
       if (known !== undefined) learn(known, addresses, "roster");
     }
     keepDialling(running.signal);
+    keepRoster(running.signal);
+  }
+
+  function keepRoster(signal: AbortSignal): void {
+    clock.schedule(ROSTER_INTERVAL_MS, () => {
+      if (signal.aborted) return;
+      for (const peer of members.keys()) roster.touch(peer);
+      keepRoster(signal);
+    });
   }
 
   // -- Life
@@ -396,6 +409,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     for (const [peer, member] of members) {
       member.lanes.close();
       members.delete(peer);
+      roster.touch(peer);
       for (const listener of listeners.memberDown) listener(peer);
     }
     metrics.members.set(0);
@@ -445,17 +459,27 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
       token = newToken;
       await startNode();
     },
-    peers: () =>
-      roster.all().map(({ peer, addresses, seenMs }) => ({
-        id: peer as PeerIdString,
-        state: members.has(peer as PeerIdString) ? "up" : "down",
-        addresses: addresses.flatMap((address) => {
-          const endpoint = endpointOf(address);
-          return endpoint === undefined ? [] : [formatEndpoint(endpoint)];
-        }),
-        source: candidates.sourceOf(peer as PeerIdString) ?? "inbound",
-        lastSeenMs: members.has(peer as PeerIdString) ? clock.wallNow() : seenMs,
-      })),
+    peers: () => {
+      const known = roster.list();
+      const noted = new Set(known.map(({ peer }) => peer));
+      const unnoted = [...members.keys()].filter((peer) => !noted.has(peer));
+      return [
+        ...known,
+        ...unnoted.map((peer) => ({ peer, addresses: [], seenMs: clock.wallNow() })),
+      ].map(({ peer, addresses, seenMs }) => {
+        const id = peer as PeerIdString;
+        const endpoints = addresses.flatMap((address) => endpointOf(address) ?? []);
+        return {
+          id,
+          state: members.has(id) ? "up" : "down",
+          addresses: (endpoints.length > 0 ? endpoints : candidates.endpointsOf(id)).map(
+            formatEndpoint,
+          ),
+          source: candidates.sourceOf(id) ?? "inbound",
+          lastSeenMs: seenMs,
+        };
+      });
+    },
     listenAddresses: () =>
       (node?.getMultiaddrs() ?? []).flatMap((address) => {
         const endpoint = endpointOf(address);
