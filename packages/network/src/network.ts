@@ -50,6 +50,8 @@ import { type Site, type SiteToken, siteOf } from "./site-token.ts";
 const DIAL_TICK_MS = 100;
 /** Dials begun in each tick: ten a second. */
 const DIALS_PER_TICK = 1;
+/** Addresses that are taken from anybody's word of one peer. */
+const MAX_ENDPOINTS = 4;
 /** How often the roster notes who is up. Milliseconds. */
 const ROSTER_INTERVAL_MS = 3600 * 1000;
 /** Of Ed25519, RFC 8032. */
@@ -142,8 +144,11 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
       logger.info({ peer, address: connection.remoteAddr.toString() }, "a member is up");
       for (const listener of listeners.memberUp) listener(peer);
     } else known.connections.add(connection);
-    learn(peer, card.addresses, candidates.sourceOf(peer) ?? "inbound");
-    roster.seen(peer, card.addresses);
+    const endpoints = learn(peer, card.addresses, candidates.sourceOf(peer) ?? "inbound", true);
+    roster.seen(
+      peer,
+      endpoints.map((endpoint) => toMultiaddr(endpoint).toString()),
+    );
     for (const other of card.roster) {
       const heard = parsePeerId(other.peer);
       if (heard !== undefined) learn(heard, other.addresses, "roster");
@@ -170,16 +175,23 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     for (const listener of listeners.memberDown) listener(peer);
   }
 
-  /** Only on-link addresses are taken from others' word. */
-  function learn(peer: PeerIdString, addresses: readonly string[], source: PeerSource): void {
-    if (peer === self) return;
+  /** Only on-link addresses, and few, are taken from others' word. */
+  function learn(
+    peer: PeerIdString,
+    addresses: readonly string[],
+    source: PeerSource,
+    proven = false,
+  ): readonly Endpoint[] {
+    if (peer === self) return [];
     // This machine's own loopback is no place to send it to, unless the site lives there.
     const loopback = ownMultiaddrs().every((address) => LOOPBACK.test(address));
     const own = ownAddresses().filter(({ internal }) => loopback || !internal);
     const endpoints = addresses
       .flatMap((address) => endpointOf(address) ?? [])
-      .filter(({ host }) => isOnLink(host, own));
-    candidates.heard({ key: peer, peer, source, endpoints }, clock.now());
+      .filter(({ host }) => isOnLink(host, own))
+      .slice(0, MAX_ENDPOINTS);
+    candidates.heard({ key: peer, peer, source, endpoints }, clock.now(), proven);
+    return endpoints;
   }
 
   function card(): Card {
@@ -336,7 +348,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     }
     for await (const { peer, addresses } of roster.load()) {
       const known = parsePeerId(peer);
-      if (known !== undefined) learn(known, addresses, "roster");
+      if (known !== undefined) learn(known, addresses, "roster", true);
     }
     keepDialling(running.signal);
     keepRoster(running.signal);
