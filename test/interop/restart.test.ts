@@ -22,14 +22,14 @@ describe.skipIf(skipped !== undefined)("a daemon that is killed during a pull", 
     const daemon = await site.daemon(place!);
     const reference = `${site.registry.host}/app:v1`;
     const total = await site.uplink(async () => {
-      await daemon.api.startPull({ reference });
+      const { id } = await daemon.api.startPull({ reference });
       await until("half of it is there", async () => {
         return (await daemon.status()).traffic.fromUpstreamBytes > imageBytes(image) / 2;
       });
       await daemon.kill9();
       await daemon.restart();
       expect(await wrongBlobs(daemon)).toEqual([]);
-      const { id } = await daemon.api.startPull({ reference });
+      // Nobody has asked again: the daemon goes on by itself.
       await until(
         "the pull is done",
         async () => {

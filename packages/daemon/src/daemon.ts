@@ -21,6 +21,7 @@ import { createPulls, type Pulls } from "./pulls.ts";
 import { createShareRules } from "./share-rules.ts";
 import { createSiteMembership, initialToken } from "./site-membership.ts";
 import { createTraffic, type Traffic } from "./traffic.ts";
+import { createUnfinishedPulls } from "./unfinished-pulls.ts";
 import { VERSION } from "./version.ts";
 import type { Places } from "./welcome.ts";
 
@@ -122,7 +123,15 @@ export async function startDaemon(
   );
   await network.start();
   const site = createSiteMembership(network, tokenFile);
-  const pulls = stack.use(createPulls({ swarm, store, clock, logger }));
+  const pulls = stack.use(
+    createPulls({
+      swarm,
+      store,
+      unfinished: createUnfinishedPulls(store, clock, logger),
+      clock,
+      logger,
+    }),
+  );
 
   const mirror = createMirror({
     swarm,
@@ -173,6 +182,10 @@ export async function startDaemon(
       }),
     }),
   );
+
+  pulls.resume().catch((error: unknown) => {
+    logger.warn({ error }, "the pulls of the last run could not be read");
+  });
 
   const running = stack.move();
   return {

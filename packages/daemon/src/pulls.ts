@@ -4,7 +4,6 @@ import {
   type Descriptor,
   formatPlatform,
   formatReference,
-  formatRepository,
   hostPlatform,
   parseManifest,
   parsePlatform,
@@ -16,6 +15,7 @@ import {
 import { type Clock, CodedError, type Logger } from "@shoal/runtime";
 import type { Store } from "@shoal/store";
 import type { OpenBlob, Resolution, Swarm } from "@shoal/swarm";
+import type { UnfinishedPulls } from "./unfinished-pulls.ts";
 
 /** Finished pulls are remembered up to this many. */
 const REMEMBERED = 100;
@@ -26,14 +26,17 @@ const PROGRESS_MS = 200;
 export interface PullsComponents {
   readonly swarm: Pick<Swarm, "resolve" | "open">;
   readonly store: Pick<Store, "nameImage" | "stat">;
+  readonly unfinished: UnfinishedPulls;
   readonly clock: Clock;
   readonly logger: Logger;
 }
 
-/** Pulls into the store that programs have asked for. */
+/** Pulls into the store that programs have asked for. Those that disposing cuts off go on after a restart. */
 export interface Pulls extends AsyncDisposable {
   /** Begins a pull. @throws ERR_REFERENCE_INVALID, ERR_PLATFORM_INVALID */
   start(request: { readonly reference: string; readonly platform?: string | undefined }): Pull;
+  /** Goes on with the pulls that the daemon's last run left, under the ids that they had. */
+  resume(): Promise<void>;
   get(id: string): Pull | undefined;
   list(): readonly Pull[];
   /** @returns whether there is such a pull */
@@ -49,12 +52,14 @@ interface Job {
 }
 
 export function createPulls(components: PullsComponents): Pulls {
-  const { swarm, store, clock, logger } = components;
+  const { swarm, store, unfinished, clock, logger } = components;
   const jobs = new Map<string, Job>();
   const listeners = new Set<(pull: Pull) => void>();
+  let stopping = false;
 
   function update(job: Job, change: Partial<Pull>): void {
     job.pull = { ...job.pull, ...change };
+    if (isFinished(job.pull) && !stopping) unfinished.ended(job.pull.id);
     for (const listener of listeners) listener(job.pull);
   }
 
@@ -171,32 +176,42 @@ export function createPulls(components: PullsComponents): Pulls {
     return new Date(clock.wallNow()).toISOString();
   }
 
+  function start(
+    request: { readonly reference: string; readonly platform?: string | undefined },
+    id: string = randomUUID(),
+  ): Pull {
+    const reference = parseReference(request.reference);
+    const platform =
+      request.platform === "all"
+        ? "all"
+        : request.platform === undefined
+          ? hostPlatform()
+          : parsePlatform(request.platform);
+    const pull: Pull = {
+      id,
+      reference: formatReference(reference),
+      platform: platform === "all" ? "all" : formatPlatform(platform),
+      state: "resolving",
+      startedAt: isoNow(),
+      layers: [],
+    };
+    const job: Job = { pull, abort: new AbortController(), done: Promise.resolve() };
+    jobs.set(pull.id, job);
+    forgetOldest();
+    unfinished.begun(pull);
+    job.done = run(job, reference, platform).catch((error: unknown) => fail(job, error));
+    logger.info(
+      { reference: pull.reference, registry: reference.repository.registry },
+      "a pull has begun",
+    );
+    return pull;
+  }
+
   return {
-    start(request) {
-      const reference = parseReference(request.reference);
-      const platform =
-        request.platform === "all"
-          ? "all"
-          : request.platform === undefined
-            ? hostPlatform()
-            : parsePlatform(request.platform);
-      const pull: Pull = {
-        id: randomUUID(),
-        reference: formatReference(reference),
-        platform: platform === "all" ? "all" : formatPlatform(platform),
-        state: "resolving",
-        startedAt: isoNow(),
-        layers: [],
-      };
-      const job: Job = { pull, abort: new AbortController(), done: Promise.resolve() };
-      jobs.set(pull.id, job);
-      forgetOldest();
-      job.done = run(job, reference, platform).catch((error: unknown) => fail(job, error));
-      logger.info(
-        { reference: pull.reference, registry: formatRepository(reference.repository) },
-        "a pull has begun",
-      );
-      return pull;
+    start: (request) => start(request),
+    async resume() {
+      for (const { id, reference, platform } of await unfinished.left())
+        start({ reference, platform }, id);
     },
     get: (id) => jobs.get(id)?.pull,
     list: () => [...jobs.values()].map(({ pull }) => pull).toReversed(),
@@ -215,6 +230,7 @@ export function createPulls(components: PullsComponents): Pulls {
       };
     },
     async [Symbol.asyncDispose]() {
+      stopping = true;
       for (const id of jobs.keys()) this.cancel(id);
       await Promise.all([...jobs.values()].map(async ({ done }) => await done));
     },
