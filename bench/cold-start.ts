@@ -1,38 +1,95 @@
-import { createImage, imageBytes } from "../test/lab/images.ts";
-import { createSite, MIB } from "../test/interop/site.ts";
+import { MIB } from "../test/interop/site.ts";
 import type { BenchOptions, BenchResult } from "./result.ts";
+import { linkBound, prepareRun, type SwarmRun, upTo } from "./swarm-run.ts";
 
-/** Every machine pulls one image at the same moment, against the time that one copy takes to cross the uplink. */
-export async function coldStart(options: BenchOptions): Promise<BenchResult> {
-  const { nodes, sizeMib, uplinkMbit, lanMbit } = options;
-  await using site = await createSite({ machines: nodes, uplinkMbit, lanMbit });
-  const places = site.lan.machines;
-  const image = createImage([sizeMib * MIB]);
-  await site.push("app", "v1", image);
-  const daemons = await Promise.all(places.map(async (place) => await site.daemon(place)));
-  await Promise.all(daemons.map(async (daemon) => await daemon.peersUp(nodes - 1)));
-  const timed = async (
-    work: () => Promise<unknown>,
-  ): Promise<{ bytes: number; seconds: number }> => {
-    const startMs = performance.now();
-    const bytes = await site.uplink(work);
-    return { bytes, seconds: (performance.now() - startMs) / 1000 };
-  };
-  const direct = await timed(async () => await site.copy(places[0]!, "app:v1", "registry"));
-  const shared = await timed(
-    async () =>
-      await Promise.all(places.map(async (place) => await site.copy(place, "app:v1", "mirror"))),
+/** Sizes of a layer each, from 10 KiB to 8 MiB, each larger than the one before by the same factor. */
+function layerSizes(count: number): number[] {
+  const [least, most] = [10 * 1024, 8 * MIB];
+  return upTo(count).map((index) =>
+    Math.round(least * (most / least) ** (count === 1 ? 1 : index / (count - 1))),
   );
+}
+
+async function allAtOnce(run: SwarmRun, scenario: string): Promise<BenchResult> {
+  const everybody = upTo(run.daemons.length);
+  const measured = await run.measure(async () => {
+    await Promise.all(everybody.map(async (index) => await run.pull(index)));
+    return run.elapsed();
+  });
+  const { bound, boundSeconds } = linkBound(run);
   return {
-    scenario: "cold-start",
-    nodes,
-    sizeBytes: imageBytes(image),
-    uplinkBytes: shared.bytes,
-    directBytes: direct.bytes,
-    egressRatio: shared.bytes / direct.bytes,
-    makespanSeconds: shared.seconds,
-    bound: "one direct pull in the same run",
-    boundSeconds: direct.seconds,
-    boundRatio: shared.seconds / direct.seconds,
+    scenario,
+    ...measured,
+    bound,
+    boundSeconds,
+    boundRatio: measured.makespanSeconds / boundSeconds,
+    checks: { "every blob is right": await run.right(everybody) },
+  };
+}
+
+/** Every machine pulls one image at the same moment. */
+export async function coldStart(options: BenchOptions): Promise<BenchResult> {
+  const layers = upTo(options.layers).map(() =>
+    Math.round((options.sizeMib * MIB) / options.layers),
+  );
+  await using run = await prepareRun({ options, layers });
+  return await allAtOnce(run, "cold-start");
+}
+
+/** The same with an image of many layers, small and large. */
+export async function manyLayers(options: BenchOptions): Promise<BenchResult> {
+  await using run = await prepareRun({ options, layers: layerSizes(options.layers) });
+  return await allAtOnce(run, "many-layers");
+}
+
+/** One half begins, the other joins when half of the image has crossed the uplink. */
+export async function staggered(options: BenchOptions): Promise<BenchResult> {
+  await using run = await prepareRun({ options, layers: [options.sizeMib * MIB] });
+  const everybody = upTo(options.nodes);
+  const half = Math.ceil(options.nodes / 2);
+  let joinedSeconds = 0;
+  const measured = await run.measure(async () => {
+    const first = everybody.slice(0, half).map(async (index) => await run.pull(index));
+    await run.crossed(0.5);
+    joinedSeconds = run.elapsed();
+    const second = everybody.slice(half).map(async (index) => await run.pull(index));
+    await Promise.all([...first, ...second]);
+    return run.elapsed();
+  });
+  const firstSeconds = Math.max(run.uplinkSeconds, run.lanSeconds);
+  const boundSeconds = Math.max(firstSeconds, joinedSeconds + run.lanSeconds);
+  return {
+    scenario: "staggered",
+    ...measured,
+    bound: "one copy over the slower link, or over the links of those who joined, from then on",
+    boundSeconds,
+    boundRatio: measured.makespanSeconds / boundSeconds,
+    checks: { "every blob is right": await run.right(everybody) },
+    details: { joinedSeconds },
+  };
+}
+
+/** One machine after another. */
+export async function rolling(options: BenchOptions): Promise<BenchResult> {
+  await using run = await prepareRun({ options, layers: [options.sizeMib * MIB] });
+  const everybody = upTo(options.nodes);
+  const endedSeconds: number[] = [];
+  const measured = await run.measure(async () => {
+    for (const index of everybody) {
+      await run.pull(index);
+      endedSeconds.push(run.elapsed());
+    }
+    return run.elapsed();
+  });
+  const boundSeconds =
+    Math.max(run.uplinkSeconds, run.lanSeconds) + (options.nodes - 1) * run.lanSeconds;
+  return {
+    scenario: "rolling",
+    ...measured,
+    bound: "one copy over the slower link, then one over each other machine's link",
+    boundSeconds,
+    boundRatio: measured.makespanSeconds / boundSeconds,
+    checks: { "every blob is right": await run.right(everybody) },
+    details: { endedSeconds },
   };
 }

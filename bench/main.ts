@@ -1,37 +1,74 @@
 /** `npm run bench -- SCENARIO`: what the data path does, as ratios to what bounds it. See docs/performance.md. */
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { prepareLab } from "../test/lab/install.ts";
-import { coldStart } from "./cold-start.ts";
-import { overhead } from "./overhead.ts";
-import { type BenchOptions, type BenchResult, table } from "./result.ts";
+import { run } from "../test/lab/run.ts";
+import { type BenchOptions, table } from "./result.ts";
+import { runAll } from "./all.ts";
+import { SCENARIOS } from "./scenarios.ts";
 
-const SCENARIOS: Readonly<Record<string, (options: BenchOptions) => Promise<BenchResult>>> = {
-  overhead,
-  "cold-start": coldStart,
+const PROGRAMS = ["ip", "nsenter", "sysctl", "curl", "docker-registry", "skopeo", "iptables"];
+const STANDARD: BenchOptions = {
+  nodes: 10,
+  sizeMib: 256,
+  uplinkMbit: 200,
+  lanMbit: 1000,
+  layers: 1,
+  rounds: 3,
+  client: "api",
 };
 
+/** How the code was when it was measured; what is not committed is told. */
+async function commitOf(): Promise<string> {
+  const git = async (...words: readonly string[]): Promise<string> =>
+    (await run(["git", "-C", import.meta.dirname, ...words])).trim();
+  const head = await git("rev-parse", "HEAD").catch(() => "unknown");
+  const changed = await git("status", "--porcelain", "--untracked-files=no").catch(() => "");
+  return changed.split("\n").every((line) => line === "" || line.includes("bench/results/"))
+    ? head
+    : `${head}, changed`;
+}
+
+const list = Object.entries(SCENARIOS).map(([name, { what }]) => `  ${name.padEnd(18)}${what}`);
 const command = new Command("bench")
   .description("Measures the data path in the lab. Needs root, for network namespaces.")
-  .argument("<scenario>", Object.keys(SCENARIOS).join(" or "))
-  .option("--nodes <n>", "machines (cold-start)", "10")
-  .option("--size <MiB>", "size of the image", "256")
-  .option("--uplink <Mbit>", "rate of the way to the registry", "200")
-  .option("--lan <Mbit>", "rate of each machine's link", "1000")
-  .option("--rounds <n>", "how often it is measured", "3")
-  .option("--json", "print one JSON object");
+  .argument("<scenario>", "one of those below, or all: every row of bench/rows.ts")
+  .option("--nodes <n>", "machines")
+  .option("--size <MiB>", "size of the image")
+  .option("--uplink <Mbit>", "rate of the way to the registry")
+  .option("--lan <Mbit>", "rate of each machine's link")
+  .option("--layers <n>", "layers of the image")
+  .option("--rounds <n>", "how often it is measured, where once is too noisy")
+  .addOption(new Option("--client <who>", "who pulls in a site").choices(["api", "skopeo"]))
+  .option("--json", "print one JSON object")
+  .option("--json-dir <folder>", "all: write each row's JSON here")
+  .option("--only <rows>", "all: these rows, with commas between them")
+  .addHelpText("after", `\nScenarios:\n${list.join("\n")}`);
 command.parse();
-const options = command.opts<Record<string, string> & { json?: boolean }>();
-const scenario = SCENARIOS[command.args[0] ?? ""];
-if (scenario === undefined)
-  command.error(`no such scenario; choose ${Object.keys(SCENARIOS).join(" or ")}`);
-const reason = await prepareLab(["ip", "nsenter", "sysctl", "curl", "docker-registry", "skopeo"]);
+const given = command.opts<Record<string, string | undefined> & { json?: boolean }>();
+const name = command.args[0]!;
+const reason = await prepareLab(PROGRAMS);
 if (reason !== undefined) command.error(`the bench can't run here: ${reason}`);
-const result = await scenario!({
-  nodes: Number(options["nodes"]),
-  sizeMib: Number(options["size"]),
-  uplinkMbit: Number(options["uplink"]),
-  lanMbit: Number(options["lan"]),
-  rounds: Number(options["rounds"]),
+if (name === "all") process.exit(await runAll(given["jsonDir"], given["only"]?.split(",")));
+const scenario = SCENARIOS[name];
+if (scenario === undefined)
+  command.error(`no such scenario; choose ${Object.keys(SCENARIOS).join(", ")} or all`);
+const number = (option: string, otherwise: number | undefined): number | undefined =>
+  given[option] === undefined ? otherwise : Number(given[option]);
+const defaults = { ...STANDARD, ...scenario!.defaults };
+const result = await scenario!.run({
+  nodes: number("nodes", defaults.nodes)!,
+  sizeMib: number("size", defaults.sizeMib)!,
+  uplinkMbit: number("uplink", defaults.uplinkMbit),
+  lanMbit: number("lan", defaults.lanMbit),
+  layers: number("layers", defaults.layers)!,
+  rounds: number("rounds", defaults.rounds)!,
+  client: (given["client"] as BenchOptions["client"] | undefined) ?? defaults.client,
 });
-console.log(options.json === true ? JSON.stringify(result) : table(result));
+const words = process.argv.slice(2).filter((word) => word !== "--json");
+const told = {
+  ...result,
+  command: `npm run bench -- ${words.join(" ")}`,
+  commit: await commitOf(),
+};
+console.log(given.json === true ? JSON.stringify(told) : table(result));
 process.exit();

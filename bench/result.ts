@@ -1,9 +1,14 @@
+/** What a scenario is told. Every scenario has its own defaults. */
 export interface BenchOptions {
   readonly nodes: number;
   readonly sizeMib: number;
-  readonly uplinkMbit: number;
-  readonly lanMbit: number;
+  readonly uplinkMbit: number | undefined;
+  readonly lanMbit: number | undefined;
+  /** Layers of the image. */
+  readonly layers: number;
   readonly rounds: number;
+  /** Who pulls: skopeo through the mirror, or the daemon into its own store, as the API is asked. */
+  readonly client: "skopeo" | "api";
 }
 
 /** What a scenario measured, and the bound that it is held against. */
@@ -15,13 +20,33 @@ export interface BenchResult {
   readonly uplinkBytes: number;
   readonly directBytes: number;
   readonly egressRatio: number;
-  /** From the first request to the last engine's end. */
+  /** From the first request to the end of the last pull that counts. */
   readonly makespanSeconds: number;
   /** What bounds it. */
   readonly bound: string;
   readonly boundSeconds: number;
   readonly boundRatio: number;
+  /** CPU time of all daemons for each GiB that their machines got. */
+  readonly cpuSecondsPerGiB: number;
+  /** Largest resident set that any daemon has had since its start. */
+  readonly maxRssBytes: number;
+  /** What one TCP transfer gets out of the links, in the same run. */
+  readonly uplinkGoodputMbit?: number;
+  readonly lanGoodputMbit?: number;
+  /** What has to hold beside the figures. */
+  readonly checks?: Readonly<Record<string, boolean>>;
+  /** Whatever else is worth knowing. */
+  readonly details?: Readonly<Record<string, unknown>>;
 }
+
+/** How a scenario is run, and what it is told when nothing is said. */
+export interface Scenario {
+  readonly what: string;
+  readonly defaults?: Partial<BenchOptions>;
+  run(options: BenchOptions): Promise<BenchResult>;
+}
+
+export const GIB = 1024 ** 3;
 
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
@@ -31,11 +56,24 @@ export function median(values: readonly number[]): number {
 /** For people. */
 export function table(result: BenchResult): string {
   const mib = (bytes: number): string => `${(bytes / 1024 / 1024).toFixed(1)} MiB`;
+  const { uplinkGoodputMbit: uplink, lanGoodputMbit: lan } = result;
+  const links = [
+    ...(uplink === undefined ? [] : [`uplink ${uplink.toFixed(1)} Mbit/s`]),
+    ...(lan === undefined ? [] : [`LAN ${lan.toFixed(1)} Mbit/s`]),
+  ];
   return [
     `${result.scenario}: ${result.nodes} machine${result.nodes === 1 ? "" : "s"}, ${mib(result.sizeBytes)}`,
+    ...(links.length === 0 ? [] : [`  goodput   ${links.join(", ")}`]),
     `  makespan  ${result.makespanSeconds.toFixed(2)} s`,
     `  bound     ${result.boundSeconds.toFixed(2)} s: ${result.bound}`,
     `  ratio     ${result.boundRatio.toFixed(3)}`,
-    `  uplink    ${mib(result.uplinkBytes)}, ${result.egressRatio.toFixed(4)} × one direct pull`,
+    `  egress    ${mib(result.uplinkBytes)}, ${result.egressRatio.toFixed(4)} × one direct pull`,
+    `  daemons   ${result.cpuSecondsPerGiB.toFixed(2)} CPU s/GiB, at most ${mib(result.maxRssBytes)} resident`,
+    ...Object.entries(result.checks ?? {}).map(
+      ([check, holds]) => `  ${holds ? "holds   " : "FAILS   "}  ${check}`,
+    ),
+    ...Object.entries(result.details ?? {}).map(
+      ([name, value]) => `  ${name}: ${JSON.stringify(value)}`,
+    ),
   ].join("\n");
 }

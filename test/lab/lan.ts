@@ -10,8 +10,9 @@ export interface Place {
   within(argv: readonly string[]): string[];
 }
 
-export interface UplinkBytes {
-  /** What came into the site, and what went out of it, on the wire. */
+/** What a link has carried on the wire, as the kernel counts it. */
+export interface LinkBytes {
+  /** Into the site, the rack or the machine, and out of it. */
   readonly in: number;
   readonly out: number;
 }
@@ -22,6 +23,10 @@ export interface LanInit {
   readonly uplinkMbit?: number;
   /** Rate of each machine's link, each way. @default unlimited */
   readonly lanMbit?: number;
+  /** The machines stand in so many racks, in order, each behind a link of its own. @default none: one bridge */
+  readonly racks?: number;
+  /** Rate of each rack's link, each way. @default unlimited */
+  readonly rackMbit?: number;
 }
 
 /**
@@ -31,9 +36,16 @@ export interface LanInit {
 export interface Lan extends AsyncDisposable {
   readonly machines: readonly Place[];
   readonly registry: Place;
+  /** Between the machines and the uplink: its way to the registry is the uplink alone. */
+  readonly router: Place;
   addMachine(): Promise<Place>;
-  /** Counted by the kernel on the site's side of the uplink. */
-  uplinkBytes(): Promise<UplinkBytes>;
+  /** The router's end of a machine's link. */
+  portOf(machine: Place): string;
+  /** Sets the uplink's rate, `undefined` for unlimited. */
+  shapeUplink(mbit: number | undefined): Promise<void>;
+  uplinkBytes(): Promise<LinkBytes>;
+  machineBytes(machine: Place): Promise<LinkBytes>;
+  rackBytes(rack: number): Promise<LinkBytes>;
 }
 
 const PREFIX = "shoal";
@@ -43,6 +55,7 @@ export async function createLan(init: LanInit): Promise<Lan> {
   await removeLeftovers();
   const tag = `${PREFIX}${process.pid}x${(lanCount++).toString(36)}`;
   const router = `${tag}-r`;
+  const racks = init.racks ?? 0;
   const registry = place(`${tag}-o`, "10.78.0.2");
   const machines: Place[] = [];
 
@@ -55,15 +68,51 @@ export async function createLan(init: LanInit): Promise<Lan> {
     if (failed !== undefined) throw failed.reason;
   }
 
+  function portOf(machine: Place): string {
+    return `p${machine.address.split(".").at(-1)}`;
+  }
+
+  function rackOf(index: number): number {
+    return Math.min(racks - 1, Math.floor((index * racks) / init.machines));
+  }
+
+  /** A bridge of its own, joined to the site's by a link that everything into the rack passes. */
+  async function addRack(rack: number): Promise<void> {
+    const [outer, inner] = [`k${rack}o`, `k${rack}i`];
+    await batch([
+      `-n ${router} link add rack${rack} type bridge`,
+      `-n ${router} link set rack${rack} up`,
+      `-n ${router} link add ${outer} type veth peer name ${inner}`,
+      `-n ${router} link set ${outer} master lan0 gso_max_segs 1 up`,
+      `-n ${router} link set ${inner} master rack${rack} gso_max_segs 1 up`,
+    ]);
+    await shape(router, outer, init.rackMbit);
+    await shape(router, inner, init.rackMbit);
+  }
+
+  async function bytesOf(device: string): Promise<LinkBytes> {
+    const text = await run(["ip", "-n", router, "-s", "-j", "link", "show", device]);
+    const [link] = JSON.parse(text) as {
+      stats64: { rx: { bytes: number }; tx: { bytes: number } };
+    }[];
+    return { in: link!.stats64.rx.bytes, out: link!.stats64.tx.bytes };
+  }
+
+  async function shapeUplink(mbit: number | undefined): Promise<void> {
+    await shape(router, "up0", mbit);
+    await shape(registry.name, "eth0", mbit);
+  }
+
   async function addMachine(): Promise<Place> {
     const number = machines.length + 11;
     const machine = place(`${tag}-m${number}`, `10.77.0.${number}`);
     machines.push(machine);
-    const port = `p${number}`;
+    const port = portOf(machine);
+    const bridge = racks === 0 ? "lan0" : `rack${rackOf(machines.length - 1)}`;
     await batch([
       `netns add ${machine.name}`,
       `-n ${router} link add ${port} type veth peer name eth0 netns ${machine.name}`,
-      `-n ${router} link set ${port} master lan0 up`,
+      `-n ${router} link set ${port} master ${bridge} up`,
       `-n ${machine.name} link set lo up`,
       `-n ${machine.name} addr add ${machine.address}/24 dev eth0`,
       `-n ${machine.name} link set eth0 up`,
@@ -73,10 +122,8 @@ export async function createLan(init: LanInit): Promise<Lan> {
         (server) => `-n ${machine.name} route add unreachable ${server}`,
       ),
     ]);
-    if (init.lanMbit !== undefined) {
-      await shape(router, port, init.lanMbit);
-      await shape(machine.name, "eth0", init.lanMbit);
-    }
+    await shape(router, port, init.lanMbit);
+    await shape(machine.name, "eth0", init.lanMbit);
     return machine;
   }
 
@@ -101,23 +148,23 @@ export async function createLan(init: LanInit): Promise<Lan> {
     `-n ${router} link set up0 gso_max_segs 1`,
     `-n ${registry.name} link set eth0 gso_max_segs 1`,
   ]);
-  if (init.uplinkMbit !== undefined) {
-    await shape(router, "up0", init.uplinkMbit);
-    await shape(registry.name, "eth0", init.uplinkMbit);
-  }
+  await shapeUplink(init.uplinkMbit);
+  for (let rack = 0; rack < racks; rack++) await addRack(rack);
   for (let i = 0; i < init.machines; i++) await addMachine();
 
   return {
     machines,
     registry,
     addMachine,
-    async uplinkBytes() {
-      const text = await run(["ip", "-n", router, "-s", "-j", "link", "show", "up0"]);
-      const [link] = JSON.parse(text) as {
-        stats64: { rx: { bytes: number }; tx: { bytes: number } };
-      }[];
-      return { in: link!.stats64.rx.bytes, out: link!.stats64.tx.bytes };
+    router: place(router, "10.77.0.1"),
+    portOf,
+    shapeUplink,
+    uplinkBytes: async () => await bytesOf("up0"),
+    async machineBytes(machine) {
+      const port = await bytesOf(portOf(machine));
+      return { in: port.out, out: port.in };
     },
+    rackBytes: async (rack) => await bytesOf(`k${rack}i`),
     async [Symbol.asyncDispose]() {
       await removeAll();
     },
@@ -138,7 +185,13 @@ async function batch(commands: readonly string[]): Promise<void> {
   for (const command of commands) await run(["ip", ...command.split(" ")]);
 }
 
-async function shape(namespace: string, device: string, mbit: number): Promise<void> {
+async function shape(namespace: string, device: string, mbit: number | undefined): Promise<void> {
+  if (mbit === undefined) {
+    // There may be none to remove.
+    const remove = ["tc", "-n", namespace, "qdisc", "del", "dev", device, "root"];
+    await run(remove).catch(() => undefined);
+    return;
+  }
   const rule = `qdisc replace dev ${device} root tbf rate ${mbit}mbit burst 256kb latency 50ms`;
   await run(["tc", "-n", namespace, ...rule.split(" ")]);
 }

@@ -1,0 +1,77 @@
+import type { BenchResult } from "./result.ts";
+
+/** What a row may reach at most. */
+export type Limits = Partial<
+  Record<"egressRatio" | "boundRatio" | "cpuSecondsPerGiB" | "maxRssBytes", number>
+>;
+
+/** A line of the summary: a scenario with its parameters, and what it is held to. */
+export interface Row {
+  readonly name: string;
+  readonly command: string;
+  readonly limits: Limits;
+}
+
+const MIB = 1024 * 1024;
+/** 1.5 × the CPU time of HTTPS over TLS 1.3 with undici, sender and receiver together: 1.9 and 2.5 s/GiB. */
+const CPU_SECONDS_PER_GIB = 6.6;
+const UNDER_LOAD = { maxRssBytes: 300 * MIB };
+
+function row(name: string, command: string, limits: Limits): Row {
+  return { name, command, limits: { ...UNDER_LOAD, ...limits } };
+}
+
+/** Every row. Rates are such that two cores keep up, except where links are not shaped at all. */
+export const ROWS: readonly Row[] = [
+  row("cold-start-slow-uplink", "cold-start --nodes 10 --size 256 --uplink 50 --lan 200", {
+    egressRatio: 1.02,
+    boundRatio: 1.06,
+  }),
+  row("cold-start-even-links", "cold-start --nodes 10 --size 256 --uplink 200 --lan 200", {
+    egressRatio: 1.02,
+    boundRatio: 1.2,
+  }),
+  row("staggered", "staggered --nodes 10 --size 256 --uplink 200 --lan 200", {
+    egressRatio: 1.02,
+  }),
+  row("cold-start-twenty", "cold-start --nodes 20 --size 64 --uplink 20 --lan 100", {
+    egressRatio: 1.03,
+    boundRatio: 1.1,
+  }),
+  row("many-layers", "many-layers --nodes 10 --layers 40 --uplink 50 --lan 200", {
+    egressRatio: 1.05,
+    boundRatio: 1.25,
+  }),
+  row("zones", "zones --nodes 10 --size 128 --uplink 50 --lan 200", { egressRatio: 1.05 }),
+  row("lost-coordinator", "lost-coordinator --nodes 10 --size 256 --uplink 50 --lan 200", {
+    egressRatio: 1.05,
+    boundRatio: 1.2,
+  }),
+  row("slow-lessee", "slow-lessee --nodes 10 --size 256 --uplink 50 --lan 200", {
+    boundRatio: 1.3,
+  }),
+  row("partition", "partition --nodes 10 --size 256 --uplink 50 --lan 200", {
+    egressRatio: 1.4,
+  }),
+  row("overhead", "overhead --size 256 --uplink 200 --rounds 3", { boundRatio: 1.05 }),
+  row("warm-peer", "warm-peer --size 512 --rounds 3", {
+    boundRatio: 2,
+    cpuSecondsPerGiB: CPU_SECONDS_PER_GIB,
+  }),
+  row("many-holders", "many-holders --size 512 --rounds 3", {
+    boundRatio: 2,
+    cpuSecondsPerGiB: CPU_SECONDS_PER_GIB,
+  }),
+  row("local-hit", "local-hit --size 512 --rounds 5", {}),
+  row("rolling", "rolling --nodes 5 --size 64 --uplink 50 --lan 200", {}),
+  row("idle", "idle --nodes 20", { boundRatio: 1, maxRssBytes: 150 * MIB }),
+];
+
+/** The figures of a result that are over their limits, and the checks that fail; empty when all is well. */
+export function misses(result: BenchResult, limits: Limits): string[] {
+  const over = (Object.keys(limits) as (keyof Limits)[]).filter(
+    (figure) => result[figure] > limits[figure]!,
+  );
+  const failed = Object.entries(result.checks ?? {}).filter(([, holds]) => !holds);
+  return [...over, ...failed.map(([check]) => check)];
+}
