@@ -65,6 +65,13 @@ export const ConfigurationSchema = z.strictObject({
     .strictObject({
       listen: z.array(z.string()).describe("Addresses for other members. Empty: all"),
       port: port.describe("TCP port for other members"),
+      bulkPort: z
+        .int()
+        .min(0)
+        .max(65_535)
+        .describe(
+          "TCP port for the bytes of images, over TLS; any free one when it is taken or 0. Where a firewall keeps it, they go over swarm.port, at twice the processor time",
+        ),
       mdns: z.boolean().describe("Find members by multicast DNS"),
       peers: z.array(z.string()).describe("host:port of members where multicast does not pass"),
     })
@@ -131,7 +138,7 @@ export function defaultConfiguration({ env, uid }: Environment): Configuration {
       : join(env["XDG_STATE_HOME"] || join(home, ".local/state"), "shoal"),
     socket: defaultSocketPath(env, uid, () => false),
     mirror: { listen: ["127.0.0.1:5055", "[::1]:5055"], hosts: [] },
-    swarm: { listen: [], port: 5056, mdns: true, peers: [] },
+    swarm: { listen: [], port: 5056, bulkPort: 5058, mdns: true, peers: [] },
     metrics: { listen: ["127.0.0.1:5057"] },
     site: {},
     resolve: { freshSeconds: 60, staleMaxSeconds: 30 * 24 * 3600 },

@@ -103,6 +103,7 @@ export async function startDaemon(
       {
         token,
         port: configuration.swarm.port,
+        bulkPort: configuration.swarm.bulkPort,
         mdns: configuration.swarm.mdns,
         peers: configuration.swarm.peers,
         ...(configuration.swarm.listen.length === 0 ? {} : { listen: configuration.swarm.listen }),

@@ -27,7 +27,7 @@ export async function createTestDaemon(change: Partial<Configuration> = {}): Pro
     socket: join(folder, "shoal.sock"),
     mirror: { listen: ["127.0.0.1:0"], hosts: ["mirror.lan"] },
     metrics: { listen: ["127.0.0.1:0"] },
-    swarm: { listen: ["127.0.0.1"], port: 0, mdns: false, peers: [] },
+    swarm: { listen: ["127.0.0.1"], port: 0, bulkPort: 0, mdns: false, peers: [] },
     registries: { [registry.registry]: {} },
     store: { minFreeBytes: 0 },
     ...change,

@@ -1,7 +1,8 @@
 import type { Stream, StreamMessageEvent } from "@libp2p/interface";
-import { type AbortOptions, CodedError, raceSignal } from "@shoal/runtime";
+import { type AbortOptions, type CodedError, raceSignal } from "@shoal/runtime";
+import { protocolError, unreachable } from "./faults.ts";
+import { createFrameInbox, frameChunks } from "./frame-inbox.ts";
 
-const HEADER_BYTES = 4;
 /** Large parts are sent in slices, so that the stream's own buffer stays bounded. */
 const SLICE_BYTES = 256 * 1024;
 
@@ -24,87 +25,51 @@ export interface FrameLimits {
   readonly writeBytes: number;
 }
 
+/** @throws ERR_PEER_PROTOCOL when the parts together are over the limit */
+export function ensureWritable(parts: readonly Uint8Array[], limits: FrameLimits): void {
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  if (length > limits.writeBytes)
+    throw protocolError(
+      `is sent a frame of ${length} bytes, over the limit of ${limits.writeBytes}`,
+    );
+}
+
 /**
- * Frames a stream. To be called in the tick that made the stream: what arrives before a listener is there
- * is lost. Both ends wait for each other's frames, so that at most one is ever buffered.
+ * Frames a libp2p stream. To be called in the tick that made the stream: what arrives before a listener is
+ * there is lost.
  */
 export function frameStream(stream: Stream, limits: FrameLimits): FramedStream {
-  const header = Buffer.alloc(HEADER_BYTES);
-  let headerFilled = 0;
-  let frame: Buffer | undefined;
-  let filled = 0;
   let ended = false;
   let failure: Error | undefined;
   let fault: CodedError<"ERR_PEER_PROTOCOL"> | undefined;
   const over = new AbortController();
-  const frames: Uint8Array[] = [];
-  let waiter = Promise.withResolvers<void>();
-
-  function wake(): void {
-    const woken = waiter;
-    waiter = Promise.withResolvers();
-    woken.resolve();
-  }
+  const inbox = createFrameInbox({
+    maxBytes: limits.readBytes,
+    onFault(how) {
+      fault = protocolError(how);
+      fail(fault);
+    },
+  });
 
   function fail(error: Error): void {
     failure ??= error;
     stream.abort(error);
     over.abort(error);
-    wake();
+    inbox.fail(error);
   }
 
-  function blame(how: string): void {
-    fault = protocolError(how);
-    fail(fault);
-  }
-
-  function take(chunk: Uint8Array): void {
-    let rest = chunk;
-    while (rest.length > 0 && failure === undefined) {
-      if (frame === undefined) {
-        const count = Math.min(rest.length, HEADER_BYTES - headerFilled);
-        header.set(rest.subarray(0, count), headerFilled);
-        headerFilled += count;
-        rest = rest.subarray(count);
-        if (headerFilled < HEADER_BYTES) return;
-        const length = header.readUInt32BE(0);
-        if (length > limits.readBytes) {
-          blame(`sent a frame of ${length} bytes, over the limit of ${limits.readBytes}`);
-          return;
-        }
-        // Neither end sends a frame before the last one is answered.
-        if (frames.length > 0) {
-          blame("sent a frame out of turn");
-          return;
-        }
-        frame = Buffer.allocUnsafeSlow(length);
-        filled = 0;
-      }
-      const count = Math.min(rest.length, frame.length - filled);
-      frame.set(rest.subarray(0, count), filled);
-      filled += count;
-      rest = rest.subarray(count);
-      if (filled < frame.length) return;
-      frames.push(new Uint8Array(frame.buffer, frame.byteOffset, frame.length));
-      frame = undefined;
-      headerFilled = 0;
-      wake();
-    }
-  }
-
-  stream.addEventListener("message", (event: StreamMessageEvent) => {
-    const { data } = event;
-    if (data instanceof Uint8Array) take(data);
-    else for (const part of data) take(part);
+  stream.addEventListener("message", ({ data }: StreamMessageEvent) => {
+    if (data instanceof Uint8Array) inbox.take(data);
+    else for (const part of data) inbox.take(part);
   });
   stream.addEventListener("remoteCloseWrite", () => {
     ended = true;
-    wake();
+    inbox.end();
   });
   stream.addEventListener("close", () => {
     ended = true;
     over.abort(unreachable("closed the stream"));
-    wake();
+    inbox.end();
   });
 
   function ensureOpen(): void {
@@ -137,45 +102,13 @@ export function frameStream(stream: Stream, limits: FrameLimits): FramedStream {
     get open() {
       return failure === undefined && !ended && stream.status === "open";
     },
-    async read(options = {}) {
-      for (;;) {
-        if (failure !== undefined) throw failure;
-        const next = frames.shift();
-        if (next !== undefined) return next;
-        if (ended) {
-          if (frame === undefined && headerFilled === 0) return undefined;
-          throw unreachable("ended the stream within a frame");
-        }
-        await raceSignal(waiter.promise, options.signal);
-      }
-    },
+    read: async (options) => await inbox.read(options),
     async write(parts, options = {}) {
-      const length = parts.reduce((sum, part) => sum + part.length, 0);
-      if (length > limits.writeBytes)
-        throw protocolError(
-          `is sent a frame of ${length} bytes, over the limit of ${limits.writeBytes}`,
-        );
-      const head = Buffer.alloc(HEADER_BYTES);
-      head.writeUInt32BE(length);
-      const small = parts.filter((part) => part.length <= 1024);
-      const leading = parts.findIndex((part) => part.length > 1024);
-      const first = leading === -1 ? small : parts.slice(0, leading);
-      await send(Buffer.concat([head, ...first]), options);
-      for (const part of leading === -1 ? [] : parts.slice(leading))
-        for (let at = 0; at < part.length; at += SLICE_BYTES)
-          await send(part.subarray(at, at + SLICE_BYTES), options);
+      ensureWritable(parts, limits);
+      for (const chunk of frameChunks(parts))
+        for (let at = 0; at < chunk.length; at += SLICE_BYTES)
+          await send(chunk.subarray(at, at + SLICE_BYTES), options);
     },
     abort: fail,
   };
-}
-
-export function unreachable(fault: string, cause?: unknown): CodedError<"ERR_PEER_UNREACHABLE"> {
-  return new CodedError("ERR_PEER_UNREACHABLE", `the member ${fault}`, { cause });
-}
-
-function protocolError(fault: string): CodedError<"ERR_PEER_PROTOCOL"> {
-  return new CodedError(
-    "ERR_PEER_PROTOCOL",
-    `the member ${fault}; check that all daemons of the site run neighbouring versions`,
-  );
 }

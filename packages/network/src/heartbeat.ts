@@ -1,6 +1,7 @@
 import type { Connection } from "@libp2p/interface";
 import { type Clock, deadline, type Logger } from "@shoal/runtime";
-import { type FramedStream, frameStream, unreachable } from "./frames.ts";
+import { unreachable } from "./faults.ts";
+import { type FramedStream, frameStream } from "./frames.ts";
 
 export const BEAT_PROTOCOL = "/shoal/beat/1";
 export const BEAT_BYTES = 4096;

@@ -1,7 +1,9 @@
 import type { Connection } from "@libp2p/interface";
 import { type AbortOptions, raceSignal } from "@shoal/runtime";
 import type { FrameHandler, Lane, PeerIdString } from "@shoal/swarm";
-import { type FramedStream, type FrameLimits, frameStream, unreachable } from "./frames.ts";
+import type { BulkClient } from "./bulk-client.ts";
+import { unreachable } from "./faults.ts";
+import { type FramedStream, type FrameLimits, frameStream } from "./frames.ts";
 
 const KIB = 1024;
 const OPEN_TIMEOUT_MS = 5000;
@@ -45,7 +47,8 @@ interface Pool {
   opened: number;
 }
 
-export function createPeerLanes(connection: Connection): PeerLanes {
+/** @param bulk a faster way for the bulk lane; streams of the connection are used while there is none */
+export function createPeerLanes(connection: Connection, bulk: BulkClient): PeerLanes {
   const pools: Record<Lane, Pool> = {
     control: { idle: [], waiting: [], opened: 0 },
     bulk: { idle: [], waiting: [], opened: 0 },
@@ -53,6 +56,11 @@ export function createPeerLanes(connection: Connection): PeerLanes {
   let closed = false;
 
   async function open(lane: Lane): Promise<FramedStream> {
+    const direct = lane === "bulk" ? await bulk.open() : undefined;
+    return direct ?? (await openStream(lane));
+  }
+
+  async function openStream(lane: Lane): Promise<FramedStream> {
     const { protocol, requestBytes, answerBytes } = LANES[lane];
     const limits: FrameLimits = { readBytes: answerBytes, writeBytes: requestBytes };
     try {
@@ -71,8 +79,9 @@ export function createPeerLanes(connection: Connection): PeerLanes {
     for (;;) {
       if (closed) throw unreachable("left");
       const idle = pool.idle.pop();
-      if (idle?.open === true) return idle;
+      if (idle?.open === true && (lane !== "bulk" || bulk.prefers(idle))) return idle;
       if (idle !== undefined) {
+        idle.abort(unreachable("is asked otherwise"));
         pool.opened -= 1;
         continue;
       }
@@ -135,6 +144,7 @@ export function createPeerLanes(connection: Connection): PeerLanes {
     },
     close() {
       closed = true;
+      bulk.close();
       for (const { idle, waiting } of Object.values(pools)) {
         for (const stream of idle) stream.abort(unreachable("left"));
         for (const turn of waiting.splice(0)) turn.reject(unreachable("left"));

@@ -36,8 +36,10 @@ import {
   grantAdmission,
   requestAdmission,
 } from "./admission.ts";
+import { BULK_KEY_LIMITS, BULK_KEY_PROTOCOL, createBulkPath } from "./bulk-path.ts";
 import { type Candidate, createCandidates, type PeerSource } from "./candidates.ts";
-import { type FramedStream, type FrameLimits, frameStream, unreachable } from "./frames.ts";
+import { unreachable } from "./faults.ts";
+import { type FramedStream, type FrameLimits, frameStream } from "./frames.ts";
 import { answerBeat, BEAT_BYTES, BEAT_PROTOCOL, keepBeating } from "./heartbeat.ts";
 import { startHost } from "./host.ts";
 import type { Identity } from "./identity.ts";
@@ -76,6 +78,8 @@ export interface NetworkInit {
   readonly listen?: readonly string[];
   /** TCP port. @default 5056 */
   readonly port?: number;
+  /** TCP port of the bulk lane over TLS; any free one when it is taken or 0. @default none: bulk goes over libp2p */
+  readonly bulkPort?: number;
   /** `host:port` of peers where multicast does not pass. */
   readonly peers?: readonly string[];
   /** @default true */
@@ -129,6 +133,11 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
   let candidates = createCandidates(random);
   const isUp = (peer: string): boolean => members.has(peer as PeerIdString);
   const roster = createRoster({ table: components.roster, isUp, clock, logger });
+  const bulkPath = createBulkPath({
+    clock,
+    logger,
+    limits: { readBytes: LANES.bulk.answerBytes, writeBytes: LANES.bulk.requestBytes },
+  });
 
   // -- Membership
 
@@ -139,7 +148,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     metrics.admissions.add(1, { outcome: "admitted" });
     const known = members.get(peer);
     if (known === undefined) {
-      members.set(peer, { connections: new Set([connection]), lanes: createPeerLanes(connection) });
+      members.set(peer, { connections: new Set([connection]), lanes: lanesOver(connection) });
       metrics.members.set(members.size);
       logger.info({ peer, address: connection.remoteAddr.toString() }, "a member is up");
       for (const listener of listeners.memberUp) listener(peer);
@@ -163,16 +172,21 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     if (other !== undefined) {
       if (member.lanes.connection !== connection) return;
       member.lanes.close();
-      member.lanes = createPeerLanes(other);
+      member.lanes = lanesOver(other);
       return;
     }
     member.lanes.close();
     members.delete(peer);
     roster.touch(peer);
+    bulkPath.drop(peer);
     metrics.members.set(members.size);
     candidates.lost(peer, clock.now());
     logger.info({ peer }, "a member is down");
     for (const listener of listeners.memberDown) listener(peer);
+  }
+
+  function lanesOver(connection: Connection): PeerLanes {
+    return createPeerLanes(connection, bulkPath.client(connection));
   }
 
   /** Only on-link addresses, and few, are taken from others' word. */
@@ -276,6 +290,24 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     });
   }
 
+  /** Answers a member's bulk requests that come over TLS. */
+  async function serveBulk(
+    stream: FramedStream,
+    peer: PeerIdString,
+    alive: () => void,
+  ): Promise<void> {
+    stream.signal.addEventListener("abort", () => {
+      if (stream.fault === undefined) return;
+      logger.warn({ error: stream.fault, peer }, "a member broke the protocol");
+      for (const connection of members.get(peer)?.connections ?? []) connection.abort(stream.fault);
+    });
+    const answer: FrameHandler = async (...request) => {
+      alive();
+      return await answerWith(...request);
+    };
+    await serveLane(stream, "bulk", peer, answer, running.signal);
+  }
+
   async function answerWith(...[peer, lane, frame, options]: Parameters<FrameHandler>) {
     await raceSignal(handled.promise, options.signal);
     const parts = await handler!(peer, lane, frame, options);
@@ -370,10 +402,11 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     running = new AbortController();
     candidates = createCandidates(random);
     const { signal } = running;
+    const hosts = init.listen ?? ["0.0.0.0", "::"];
     node = await startHost({
       identity,
       site,
-      listen: (init.listen ?? ["0.0.0.0", "::"]).map((host) => listenAddress(host, port)),
+      listen: hosts.map((host) => listenAddress(host, port)),
       onConnection: (connection) => {
         if (connection.direction === "inbound") expectAdmission(connection);
       },
@@ -382,12 +415,18 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
         [ADMISSION_PROTOCOL]: onAdmissionStream,
         [LANES.control.protocol]: laneHandler("control"),
         [LANES.bulk.protocol]: laneHandler("bulk"),
+        [BULK_KEY_PROTOCOL]: forMembers(
+          BULK_KEY_LIMITS,
+          async (stream, peer) => await bulkPath.answerKeys(stream, peer, running.signal),
+        ),
         [BEAT_PROTOCOL]: forMembers(
           { readBytes: BEAT_BYTES, writeBytes: BEAT_BYTES },
           async (stream) => await answerBeat(stream, running.signal),
         ),
       },
     });
+    if (init.bulkPort !== undefined)
+      await bulkPath.listen({ hosts, port: init.bulkPort, serve: serveBulk });
     keepBeating({
       connections: () => [...members.values()].flatMap((member) => [...member.connections]),
       clock,
@@ -417,11 +456,12 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     node = undefined;
     await mdns?.[Symbol.asyncDispose]();
     mdns = undefined;
-    await stopping?.stop();
+    await Promise.all([bulkPath[Symbol.asyncDispose](), stopping?.stop()]);
     for (const [peer, member] of members) {
       member.lanes.close();
       members.delete(peer);
       roster.touch(peer);
+      bulkPath.drop(peer);
       for (const listener of listeners.memberDown) listener(peer);
     }
     metrics.members.set(0);

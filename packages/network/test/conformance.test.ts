@@ -1,11 +1,11 @@
 import { createSiteToken } from "../src/index.ts";
-import { transportConformance } from "../src/testing.ts";
+import { type TransportPair, transportConformance } from "../src/testing.ts";
 import { createMember, until } from "./support.ts";
 
-transportConformance("libp2p", async () => {
+async function createPair(bulk: { bulkPort?: number }): Promise<TransportPair> {
   const token = createSiteToken();
-  const a = await createMember({ token });
-  const b = await createMember({ token, peers: a.listenAddresses() });
+  const a = await createMember({ token, ...bulk });
+  const b = await createMember({ token, ...bulk, peers: a.listenAddresses() });
   await until(() => a.members().length === 1 && b.members().length === 1);
   return {
     a,
@@ -15,4 +15,7 @@ transportConformance("libp2p", async () => {
       await Promise.all([a[Symbol.asyncDispose](), b[Symbol.asyncDispose]()]);
     },
   };
-});
+}
+
+transportConformance("libp2p", async () => await createPair({}));
+transportConformance("libp2p with bulk over TLS", async () => await createPair({ bulkPort: 0 }));

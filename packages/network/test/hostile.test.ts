@@ -3,45 +3,9 @@ import { connect } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Connection } from "@libp2p/interface";
 import { describe, expect, it } from "vitest";
-import { requestAdmission } from "../src/admission.ts";
-import { frameStream } from "../src/frames.ts";
-import {
-  createEphemeralIdentity,
-  createSiteToken,
-  type Network,
-  type SiteToken,
-  siteOf,
-} from "../src/index.ts";
+import { createSiteToken, siteOf } from "../src/index.ts";
+import { createRogue } from "./rogue.ts";
 import { createMember, createStranger, multiaddrOf, portOf, until } from "./support.ts";
-
-const LIMITS = { readBytes: 2 ** 20, writeBytes: 2 ** 20 };
-
-/** A member by its token, that keeps no other rule. */
-async function createRogue(member: Network, token: SiteToken) {
-  const identity = await createEphemeralIdentity();
-  const { prologue, admissionKey } = siteOf(token);
-  const host = await createStranger(prologue, identity);
-  const connection = await host.dial(multiaddrOf(member));
-  const admission = frameStream(await connection.newStream("/shoal/admit/1"), LIMITS);
-  await requestAdmission(admission, {
-    key: admissionKey,
-    self: identity.peerId,
-    remote: member.self,
-    card: () => ({
-      addresses: ["/ip4/127.0.0.1/tcp/1", "/ip4/8.8.8.8/tcp/53", "nonsense"],
-      roster: [{ peer: "nobody", addresses: ["/ip4/127.0.0.1/tcp/1"] }],
-    }),
-  });
-  await until(() => member.members().length === 1);
-  return {
-    host,
-    connection,
-    peer: identity.peerId,
-    async [Symbol.asyncDispose]() {
-      await host.stop();
-    },
-  };
-}
 
 async function sendRaw(connection: Connection, protocol: string, bytes: Uint8Array) {
   const stream = await connection.newStream(protocol);
