@@ -5,6 +5,9 @@ import {
   type ApiEvent,
   type Image,
   ImageListSchema,
+  type Limits,
+  type LimitsChange,
+  LimitsSchema,
   type PeerList,
   PeerListSchema,
   type Pull,
@@ -36,6 +39,9 @@ export interface ApiClient extends AsyncDisposable {
   status(options?: AbortOptions): Promise<Status>;
   peers(options?: AbortOptions): Promise<PeerList>;
   images(options?: AbortOptions): Promise<readonly Image[]>;
+  limits(options?: AbortOptions): Promise<Limits>;
+  /** Changes limits; those of the uplink for the whole site. */
+  setLimits(change: LimitsChange, options?: AbortOptions): Promise<Limits>;
   /** Begins a pull; the answer is its first state, to be followed with {@link events}. */
   startPull(request: PullRequest, options?: AbortOptions): Promise<Pull>;
   pull(id: string, options?: AbortOptions): Promise<Pull>;
@@ -68,6 +74,10 @@ export function createApiClient(init: ApiClientInit): ApiClient {
       const request = { method: "GET", path: "/v1/images" } as const;
       return (await exchange.ask(request, ImageListSchema, options)).images;
     },
+    limits: (options = {}) =>
+      exchange.ask({ method: "GET", path: "/v1/limits" }, LimitsSchema, options),
+    setLimits: (body, options = {}) =>
+      exchange.ask({ method: "PATCH", path: "/v1/limits", body }, LimitsSchema, options),
     startPull: (body, options = {}) =>
       exchange.ask({ method: "POST", path: "/v1/pulls", body }, PullSchema, options),
     pull: (id, options = {}) =>

@@ -11,7 +11,7 @@ const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 const CONNECTIONS = 4;
 
 export interface ExchangeRequest {
-  readonly method: "GET" | "POST" | "DELETE";
+  readonly method: "GET" | "POST" | "PATCH" | "DELETE";
   readonly path: string;
   /** Sent as JSON. */
   readonly body?: unknown;

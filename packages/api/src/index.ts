@@ -16,5 +16,6 @@
 export { CodedError, hasCode } from "@shoal/runtime";
 export { type ApiClient, type ApiClientInit, createApiClient, type EventFilter } from "./client.ts";
 export { codedError } from "./errors.ts";
+export { formatRate, parseRate } from "./rate.ts";
 export * from "./schema.ts";
 export { defaultSocketPath, SYSTEM_SOCKET_PATH } from "./socket-path.ts";

@@ -133,6 +133,28 @@ export const TokenSchema = z.object({ token: z.string() });
 /** `POST /v1/site/join`; answered with the status after joining. */
 export const JoinRequestSchema = z.strictObject({ token: z.string().min(1).max(256) });
 
+const limit = z.number().int().min(1).max(1e12);
+const siteSetting = z.object({ at: z.iso.datetime(), by: z.string() });
+/** `GET /v1/limits`: what is absent is not limited. */
+export const LimitsSchema = z.object({
+  /** What the site reads from registries, all members together. */
+  uplinkBytesPerSecond: limit.optional(),
+  /** Requests for blobs that the site has under way to one registry. */
+  uplinkConnections: limit.optional(),
+  /** What this machine sends to members. */
+  lanUploadBytesPerSecond: limit.optional(),
+  /** When and by which member the site's limits were set; absent while those of the configuration hold. */
+  set: siteSetting.optional(),
+});
+export type Limits = z.infer<typeof LimitsSchema>;
+/** `PATCH /v1/limits`: `null` takes a limit away, what is absent stays. Answered with the limits then. */
+export const LimitsChangeSchema = z.strictObject({
+  uplinkBytesPerSecond: limit.nullable().optional(),
+  uplinkConnections: limit.nullable().optional(),
+  lanUploadBytesPerSecond: limit.nullable().optional(),
+});
+export type LimitsChange = z.infer<typeof LimitsChangeSchema>;
+
 export const PullListSchema = z.object({ pulls: z.array(PullSchema) });
 export const PeerListSchema = z.object({ self: z.string(), peers: z.array(PeerSchema) });
 export type PeerList = z.infer<typeof PeerListSchema>;

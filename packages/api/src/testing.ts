@@ -13,6 +13,9 @@ import {
   type Image,
   ImageListSchema,
   isFinished,
+  type Limits,
+  LimitsChangeSchema,
+  LimitsSchema,
   JoinRequestSchema,
   type PeerList,
   PeerListSchema,
@@ -36,6 +39,7 @@ export interface ScriptedDaemonInit {
   readonly status?: Status;
   readonly peers?: PeerList;
   readonly images?: readonly Image[];
+  readonly limits?: Limits;
   readonly token?: string;
   /** The states of the pull with id "1", told one after the other to whoever listens. */
   readonly pull?: readonly Pull[];
@@ -78,6 +82,11 @@ export async function startScriptedDaemon(init: ScriptedDaemonInit): Promise<Scr
         return { status: 200, body: PeerListSchema.parse(init.peers) };
       case "GET /v1/images":
         return { status: 200, body: ImageListSchema.parse({ images: init.images }) };
+      case "PATCH /v1/limits":
+        LimitsChangeSchema.parse(JSON.parse(body));
+        return { status: 200, body: LimitsSchema.parse(init.limits) };
+      case "GET /v1/limits":
+        return { status: 200, body: LimitsSchema.parse(init.limits) };
       case "GET /v1/pulls": {
         const pulls = current === undefined ? [] : [current];
         return { status: 200, body: PullListSchema.parse({ pulls }) };

@@ -26,11 +26,15 @@ test("asks each route and gives its answer", async () => {
     },
   ];
   const states = [pull("fetching", 50)];
-  await using site = await setUp({ status, peers, images, pull: states, token: "secret" });
+  const limits = { uplinkBytesPerSecond: 2_500_000 };
+  const init = { status, peers, images, limits, pull: states, token: "secret" };
+  await using site = await setUp(init);
   const { client } = site;
   expect(await client.status()).toEqual(status);
   expect(await client.peers()).toEqual(peers);
   expect(await client.images()).toEqual(images);
+  expect(await client.limits()).toEqual(limits);
+  expect(await client.setLimits({ uplinkConnections: null })).toEqual(limits);
   expect(await client.startPull({ reference: "alpine", platform: "linux/arm64" })).toEqual(
     states[0],
   );
@@ -43,6 +47,8 @@ test("asks each route and gives its answer", async () => {
     "GET /v1/status",
     "GET /v1/peers",
     "GET /v1/images",
+    "GET /v1/limits",
+    'PATCH /v1/limits {"uplinkConnections":null}',
     'POST /v1/pulls {"reference":"alpine","platform":"linux/arm64"}',
     "GET /v1/pulls",
     "GET /v1/pulls/1",

@@ -2,10 +2,11 @@ import { readFileSync } from "node:fs";
 import { type ApiClient, CodedError, createApiClient, defaultSocketPath } from "@shoal/api";
 import { Command } from "commander";
 import { EXIT, EXIT_HELP } from "./exit-codes.ts";
+import { parseLimitsChange } from "./limits-command.ts";
 import { pullCommand } from "./pull-command.ts";
 import type { Terminal } from "./terminal.ts";
 import { readToken, type TokenInput } from "./token-input.ts";
-import { imageLines, peerLines, pullListLines, statusLines } from "./views.ts";
+import { imageLines, limitLines, peerLines, pullListLines, statusLines } from "./views.ts";
 
 export interface ProgramContext {
   readonly terminal: Terminal;
@@ -158,6 +159,32 @@ export function createProgram(context: ProgramContext): Command {
           print({ cancelled: id }, options, () => [`cancelled ${id}`]);
         }),
     );
+
+  command("limits", "Show limits of rates and requests, or set them", [
+    "shoal limits",
+    "shoal limits set uplink=20Mbit connections=8",
+    "shoal limits set uplink=none lan-upload=40MB",
+  ])
+    .argument("[set]", "set: change what follows")
+    .argument(
+      "[name=value...]",
+      "uplink=RATE, connections=NUMBER, lan-upload=RATE; none for no limit",
+    )
+    .addHelpText(
+      "after",
+      "\nuplink and connections hold for the whole site at once, lan-upload for this machine's sending to\nmembers. They last until the daemons stop; for good, set uplink.limit, uplink.connections and\nlan.uploadLimit in the configuration. A rate is a second's: 20Mbit, 2.5MB, 512KiB.",
+    )
+    .action(async (verb: string | undefined, settings: string[], options: CommonOptions) => {
+      if (verb !== undefined && verb !== "set")
+        throw new CodedError("ERR_USAGE", "write `shoal limits`, or `shoal limits set NAME=VALUE`");
+      const change = verb === undefined ? undefined : parseLimitsChange(settings);
+      await withClient(options, async (client) => {
+        const limits = await (change === undefined
+          ? client.limits({ signal })
+          : client.setLimits(change, { signal }));
+        print(limits, options, () => limitLines(limits, terminal.columns, terminal.now()));
+      });
+    });
 
   command("token", "Print the site's token, making a site of this machine if it has none", [
     "shoal token",

@@ -1,4 +1,11 @@
-import type { Image, PeerList, Pull, Status } from "@shoal/api";
+import {
+  formatRate,
+  type Image,
+  type Limits,
+  type PeerList,
+  type Pull,
+  type Status,
+} from "@shoal/api";
 import { cut, formatAge, formatBytes, formatShare, shortDigest, table } from "./format.ts";
 import { bytesOf } from "./pull-view.ts";
 import { plain } from "./text.ts";
@@ -66,6 +73,26 @@ export function peerLines({ self, peers }: PeerList, columns: number, nowMs: num
   ]);
   const head = ["STATE", "PEER", "ADDRESS", "FOUND BY", "LAST SEEN", ""];
   return [...safeTable([head, ...rows], columns), cut(plain(`this machine is ${self}`), columns)];
+}
+
+export function limitLines(limits: Limits, columns: number, nowMs: number): string[] {
+  const rate = (bytesPerSecond: number | undefined): string =>
+    bytesPerSecond === undefined ? "none" : formatRate(bytesPerSecond);
+  const { set } = limits;
+  const rows = [
+    ["uplink", rate(limits.uplinkBytesPerSecond), "from registries, the whole site"],
+    [
+      "connections",
+      limits.uplinkConnections === undefined ? "none" : String(limits.uplinkConnections),
+      "requests to one registry at a time, the whole site",
+    ],
+    ["lan-upload", rate(limits.lanUploadBytesPerSecond), "to members, this machine"],
+  ];
+  const origin =
+    set === undefined
+      ? "the site's limits are those of its members' configuration"
+      : `the site's limits were set ${formatAge(set.at, nowMs)} by ${set.by}`;
+  return [...safeTable([["LIMIT", "IS", "FOR"], ...rows], columns), cut(plain(origin), columns)];
 }
 
 export function imageLines(images: readonly Image[], columns: number): string[] {

@@ -41,6 +41,40 @@ test("a pull into a pipe tells each layer's end and the whole, and exits 0", asy
   expect(site.daemon.requests[0]).toBe('POST /v1/pulls {"reference":"alpine"}');
 });
 
+test("limits are shown, and set by name", async () => {
+  const limits = {
+    uplinkBytesPerSecond: 2_500_000,
+    lanUploadBytesPerSecond: 40_000_000,
+    set: { at: "2026-01-02T03:04:05.000Z", by: "12D3KooWSelf" },
+  };
+  await using site = await scripted({ limits });
+  const socket = ["--socket", site.socketPath];
+  const { out } = await shoal(["limits", ...socket]);
+  expect(out).toMatch(/uplink +20 Mbit\/s/);
+  expect(out).toMatch(/connections +none/);
+  expect(out).toContain("by 12D3KooWSelf");
+  const change = ["uplink=20Mbit", "connections=8", "lan-upload=none"];
+  const set = await shoal(["limits", "set", ...change, "--json", ...socket]);
+  expect(JSON.parse(set.out)).toEqual(limits);
+  expect(site.daemon.requests.at(-1)).toBe(
+    'PATCH /v1/limits {"uplinkBytesPerSecond":2500000,"uplinkConnections":8,"lanUploadBytesPerSecond":null}',
+  );
+});
+
+test.each([
+  [["limits", "set"]],
+  [["limits", "change"]],
+  [["limits", "set", "uplink=fast"]],
+  [["limits", "set", "connections=0"]],
+  [["limits", "set", "tea=1MB"]],
+])("%j is wrong usage", async (words) => {
+  await using site = await scripted();
+  const { code, err } = await shoal([...words, "--socket", site.socketPath]);
+  expect(code).toBe(2);
+  expect(err).toContain("ERR_USAGE");
+  expect(site.daemon.requests).toEqual([]);
+});
+
 test("a stale answer is told", async () => {
   await using site = await scripted({ pull: [{ ...donePull, stale: true }] });
   const { out } = await shoal(["pull", "alpine", "--socket", site.socketPath]);

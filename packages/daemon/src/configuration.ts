@@ -1,6 +1,6 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { defaultSocketPath } from "@shoal/api";
+import { defaultSocketPath, parseRate } from "@shoal/api";
 import { parseRegistryHost, parseRepositoryName } from "@shoal/oci";
 import { CodedError } from "@shoal/runtime";
 import * as z from "zod";
@@ -13,6 +13,9 @@ const listenAddress = z
     /^(\[[0-9a-fA-F:.]+\]|[^:\s[\]]+):[0-9]{1,5}$/,
     "write host:port, for example 127.0.0.1:5055",
   );
+const rate = z.string().refine((text) => parseRate(text) !== undefined, {
+  message: "write a rate, for example 20Mbit, 2.5MB or none",
+});
 const seconds = z
   .number()
   .nonnegative()
@@ -98,6 +101,23 @@ export const ConfigurationSchema = z.strictObject({
     })
     .describe("What tags name"),
   registries: z.record(registryKey, RegistrySchema).describe("Settings by registry host"),
+  uplink: z
+    .strictObject({
+      limit: rate.describe(
+        "What all members together read from registries: 20Mbit, 2.5MB (a second), none",
+      ),
+      connections: z
+        .number()
+        .int()
+        .nonnegative()
+        .describe("Requests for blobs to one registry at a time, of all members. 0: no limit"),
+    })
+    .describe("The site's line to the registries. Of several members' limits the lowest holds"),
+  lan: z
+    .strictObject({
+      uploadLimit: rate.describe("What this machine sends to members: 500Mbit, 20MB, none"),
+    })
+    .describe("This machine's line to the members"),
   upstream: z
     .strictObject({
       allowPrivate: z.boolean().describe("Every registry may be at a private or loopback address"),
@@ -143,6 +163,8 @@ export function defaultConfiguration({ env, uid }: Environment): Configuration {
     site: {},
     resolve: { freshSeconds: 60, staleMaxSeconds: 30 * 24 * 3600 },
     registries: {},
+    uplink: { limit: "none", connections: 0 },
+    lan: { uploadLimit: "none" },
     upstream: { allowPrivate: false },
     share: [],
     store: { minFreeBytes: 256 * 1024 * 1024 },

@@ -13,6 +13,7 @@ import { startApiServer } from "./api/server.ts";
 import type { Configuration, Environment } from "./configuration.ts";
 import { listImages } from "./images.ts";
 import { listenHttp } from "./listening.ts";
+import { changeLimits, configuredLimits, limitsOf } from "./limits.ts";
 import { localOnly } from "./local-only.ts";
 import { createMirrorMetrics } from "./mirror/metrics.ts";
 import { createMirror } from "./mirror/mirror.ts";
@@ -114,6 +115,7 @@ export async function startDaemon(
     await createSwarm(
       { transport: network, store, upstream, clock, random, logger, metrics },
       {
+        ...configuredLimits(configuration),
         mayShare: createShareRules(configuration.share),
         resolve: {
           freshMs: configuration.resolve.freshSeconds * 1000,
@@ -177,6 +179,8 @@ export async function startDaemon(
         pulls,
         status: async () => await statusOf(parts),
         peers: () => peersOf(parts),
+        limits: () => limitsOf(swarm),
+        setLimits: (change) => changeLimits(swarm, change),
         images: async () => await listImages(store),
         token: async () => await site.token(),
         join: async (text) => await site.join(text),

@@ -55,6 +55,33 @@ describe("socket API", () => {
     for (const layer of second.layers) expect(layer.fromStoreBytes).toBe(layer.sizeBytes);
   });
 
+  it("sets limits at once, for the uplink and for sending", async () => {
+    expect(await client.limits()).toEqual({});
+    const change = { uplinkBytesPerSecond: 1_000_000, lanUploadBytesPerSecond: 5_000_000 };
+    const { peerId } = await client.status();
+    expect(await client.setLimits(change)).toMatchObject({ ...change, set: { by: peerId } });
+    daemon.registry.addImage("app", "v1", [1_000_000]);
+    const startedMs = performance.now();
+    const { id } = await client.startPull({ reference: `${daemon.registry.registry}/app:v1` });
+    expect((await follow(id)).at(-1)!.state).toBe("done");
+    expect(performance.now() - startedMs).toBeGreaterThan(850);
+    const none = await client.setLimits({ uplinkBytesPerSecond: null });
+    expect(none).toMatchObject({ lanUploadBytesPerSecond: 5_000_000 });
+    expect(none.uplinkBytesPerSecond).toBeUndefined();
+    const wrong = { uplinkBytesPerSecond: -1 };
+    await expect(client.setLimits(wrong)).rejects.toMatchObject({ code: "ERR_REQUEST" });
+  });
+
+  it("begins with the limits of the configuration", async () => {
+    await using limited = await createTestDaemon({
+      uplink: { limit: "20Mbit", connections: 4 },
+      lan: { uploadLimit: "none" },
+    });
+    await using other = createApiClient({ socketPath: limited.socket });
+    const configured = { uplinkBytesPerSecond: 2_500_000, uplinkConnections: 4 };
+    expect(await other.limits()).toEqual(configured);
+  });
+
   it("cancels a pull", async () => {
     daemon.registry.addImage("app", "v1", [4_000_000]);
     daemon.registry.script(({ path }) =>

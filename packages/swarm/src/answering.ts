@@ -9,6 +9,7 @@ import { parseWireRepository, type Sharing } from "./sharing.ts";
 import type { SiteRecords } from "./site-records.ts";
 import type { Transfer } from "./transfer.ts";
 import type { FrameHandler, PeerIdString } from "./transport.ts";
+import type { Uplink } from "./uplink/uplink.ts";
 import type { Uploads } from "./uploads.ts";
 import { decodeBlock, decodeRequest, encodeBlockReply, encodeReply } from "./wire/codec.ts";
 import type { ControlReply, ControlRequest } from "./wire/messages.ts";
@@ -20,6 +21,7 @@ export interface AnsweringComponents {
   readonly manifests: Manifests;
   readonly resolutions: Resolutions;
   readonly uploads: Uploads;
+  readonly uplink: Pick<Uplink, "answer">;
   readonly sharing: Sharing;
   readonly store: Pick<Store, "stat">;
   readonly transferOf: (digest: Digest) => Transfer | undefined;
@@ -108,6 +110,10 @@ export function createAnswering(components: AnsweringComponents): FrameHandler {
       }
       case "keep":
         return await keep(peer, request, options);
+      case "uplink":
+      case "pause":
+      case "limits":
+        return components.uplink.answer(peer, request);
     }
   }
 

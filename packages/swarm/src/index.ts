@@ -26,6 +26,8 @@ export type {
   Resolution,
   ResolveOptions,
   Swarm,
+  SwarmLimits,
+  SwarmLimitsChange,
   TransferProgress,
 } from "./types.ts";
 export { rank } from "./rendezvous.ts";

@@ -16,6 +16,8 @@ export interface LeaseRequest {
 
 export interface LesseeComponents {
   readonly upstream: Pick<Upstream, "blob">;
+  /** Whether the site may ask the registry now. */
+  readonly mayAsk: () => boolean;
   readonly repository: Repository;
   readonly digest: Digest;
   readonly arrival: Arrival;
@@ -95,7 +97,7 @@ export function createLessee(components: LesseeComponents): Lessee {
       return running.size > 0;
     },
     request() {
-      const canFetch = !winding && standing.mayFetch();
+      const canFetch = !winding && standing.mayFetch() && components.mayAsk();
       const wants = canFetch && running.size === 0 && !arrival.have.complete;
       return { canFetch: canFetch || running.size > 0, wants, leases: [...running.keys()] };
     },

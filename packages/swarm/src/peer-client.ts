@@ -13,6 +13,9 @@ interface ReplyTypes {
   readonly announce: "done";
   readonly nudge: "done";
   readonly keep: "done";
+  readonly uplink: "uplinked";
+  readonly pause: "done";
+  readonly limits: "done";
 }
 
 export interface AskOptions {
@@ -48,6 +51,9 @@ const REPLIES: ReplyTypes = {
   announce: "done",
   nudge: "done",
   keep: "done",
+  uplink: "uplinked",
+  pause: "done",
+  limits: "done",
 };
 
 export function createPeerClient(transport: Pick<PeerTransport, "request">): PeerClient {

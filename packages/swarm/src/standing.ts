@@ -1,4 +1,4 @@
-import { type Clock, CodedError, hasCode } from "@shoal/runtime";
+import { type Clock, CodedError } from "@shoal/runtime";
 
 const FIRST_REST_MS = 250;
 const LONGEST_REST_MS = 5000;
@@ -49,6 +49,11 @@ export function createFetchStanding(clock: Clock): FetchStanding {
     },
     failed(error) {
       lastError = error;
+      // A pause of the site is no failure of this member's: it waits, and tries as often as before.
+      if (error instanceof CodedError && error.details["paused"] === true) {
+        restUntilMs = clock.now() + (retryAfterMs(error) ?? 0);
+        return;
+      }
       failures += 1;
       const code = error instanceof CodedError ? error.code : "";
       if (DEFINITIVE.has(code) || failures >= MAX_FAILURES) over = true;
@@ -59,7 +64,7 @@ export function createFetchStanding(clock: Clock): FetchStanding {
 }
 
 function retryAfterMs(error: unknown): number | undefined {
-  if (!hasCode(error, "ERR_UPSTREAM_RATE_LIMITED")) return undefined;
+  if (!(error instanceof CodedError)) return undefined;
   const told = error.details["retryAfterMs"];
   return typeof told === "number" ? told : undefined;
 }

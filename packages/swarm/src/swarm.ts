@@ -27,7 +27,9 @@ import { createSuspects } from "./suspects.ts";
 import { createTransfer, type Transfer } from "./transfer.ts";
 import type { PeerTransport } from "./transport.ts";
 import type { BlobRequest, OpenBlob, Swarm } from "./types.ts";
+import { createUplink } from "./uplink/uplink.ts";
 import { createUploads } from "./uploads.ts";
+import type { UplinkLimits } from "./wire/messages.ts";
 
 export interface SwarmComponents {
   /** The way to the other members. @default none: this machine is alone */
@@ -45,6 +47,10 @@ export interface SwarmInit {
   /** Whether members may exchange what they pull from a repository. @default all */
   readonly mayShare?: (repository: Repository) => boolean;
   readonly resolve?: Partial<ResolverSettings>;
+  /** Limits of the site that this member was configured with; of several members' the lowest. @default none */
+  readonly uplink?: UplinkLimits;
+  /** What this machine sends to members, in bytes per second. @default no limit */
+  readonly uploadBytesPerSecond?: number;
 }
 
 /** Creates the engine. It does not own its components: they are disposed after it. */
@@ -52,13 +58,18 @@ export async function createSwarm(
   components: SwarmComponents,
   init: SwarmInit = {},
 ): Promise<Swarm> {
-  const { store, upstream, clock, random, logger } = components;
+  const { store, clock, random, logger } = components;
   const transport = components.transport ?? createSoloTransport();
   const solo = createSoloTransport(transport.self);
   const metrics = createSwarmMetrics(components.metrics);
   const sharing = await loadSharing(store, init.mayShare ?? (() => true));
   const suspects = createSuspects(logger, metrics);
   const peers = createPeerClient(transport);
+  const uplink = createUplink(
+    { transport, peers, upstream: components.upstream, clock, logger },
+    init.uplink ?? {},
+  );
+  const { upstream } = uplink;
   const transfers = new Map<Digest, Transfer>();
   const opening = createCoalescer<Transfer | undefined>();
   const manifests = createManifests(store, logger);
@@ -96,6 +107,7 @@ export async function createSwarm(
     shares,
     partial: (digest) => partialOf(transfers.get(digest)),
     onBytes: (lengthBytes) => metrics.sentBytes.add(lengthBytes),
+    bytesPerSecond: init.uploadBytesPerSecond,
   });
   transport.handle(
     createAnswering({
@@ -105,6 +117,7 @@ export async function createSwarm(
       manifests,
       resolutions,
       uploads,
+      uplink,
       sharing,
       store,
       transferOf: (digest) => transfers.get(digest),
@@ -114,15 +127,18 @@ export async function createSwarm(
   const memberUp = transport.on("memberUp", (peer) => {
     directory.memberUp(peer);
     announcer.memberUp(peer);
+    uplink.memberUp(peer);
   });
   const memberDown = transport.on("memberDown", (peer) => {
     directory.memberDown(peer);
     announcer.memberDown(peer);
+    uplink.memberDown(peer);
     for (const transfer of transfers.values()) transfer.memberDown(peer);
   });
   for (const peer of transport.members()) {
     directory.memberUp(peer);
     announcer.memberUp(peer);
+    uplink.memberUp(peer);
   }
 
   const passing = {
@@ -174,6 +190,7 @@ export async function createSwarm(
       ingest,
       repository,
       upstream,
+      mayAsk: () => uplink.mayAsk(repository.registry),
       peers,
       registration: createRegistration({ ...line, transport, peers, directory }),
       alone: createRegistration({ ...line, transport: solo, peers, directory: ownDirectory }),
@@ -257,10 +274,23 @@ export async function createSwarm(
       return uploads.uploadedBytes;
     },
     suspects: suspects.list,
+    limits: () => ({
+      ...uplink.limits.current(),
+      ...(uplink.limits.set === undefined ? {} : { set: uplink.limits.set }),
+      ...(uploads.bytesPerSecond === undefined
+        ? {}
+        : { uploadBytesPerSecond: uploads.bytesPerSecond }),
+    }),
+    setLimits({ uploadBytesPerSecond, ...siteWide }) {
+      if (uploadBytesPerSecond !== undefined)
+        uploads.bytesPerSecond = uploadBytesPerSecond ?? undefined;
+      if (Object.keys(siteWide).length > 0) uplink.change(siteWide);
+    },
     async [Symbol.asyncDispose]() {
       memberUp[Symbol.dispose]();
       memberDown[Symbol.dispose]();
       announcer[Symbol.dispose]();
+      uplink[Symbol.dispose]();
       await Promise.all(
         [...transfers.values()].map(async (transfer) => await transfer[Symbol.asyncDispose]()),
       );

@@ -30,6 +30,8 @@ export interface TransferComponents {
   readonly ingest: Ingest;
   readonly repository: Repository;
   readonly upstream: Pick<Upstream, "blob">;
+  /** Whether the site may ask the registry now. */
+  readonly mayAsk: () => boolean;
   readonly peers: PeerClient;
   /** The line to the site's coordinators. */
   readonly registration: Registration;
@@ -110,6 +112,7 @@ export function createTransfer(components: TransferComponents): Transfer {
 
   const lessee = createLessee({
     upstream: components.upstream,
+    mayAsk: components.mayAsk,
     repository,
     digest,
     arrival,

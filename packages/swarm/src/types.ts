@@ -2,6 +2,8 @@ import type { Digest, Repository, Tag } from "@shoal/oci";
 import type { AbortOptions } from "@shoal/runtime";
 import type { ByteRange } from "@shoal/store";
 import type { PeerIdString } from "./transport.ts";
+import type { LimitsChange } from "./uplink/site-limits.ts";
+import type { SetLimits, UplinkLimits } from "./wire/messages.ts";
 
 /** What a tag or a digest turned out to be. */
 export interface Resolution {
@@ -58,6 +60,19 @@ export interface BlobRequest {
   readonly repository: Repository;
 }
 
+/** Limits in force; what is absent is not limited. */
+export interface SwarmLimits extends UplinkLimits {
+  /** What this machine sends to members, in bytes per second. */
+  readonly uploadBytesPerSecond?: number;
+  /** The setting that the site's limits come from, where it was made at run time. */
+  readonly set?: SetLimits;
+}
+
+/** A change at run time: `null` takes a limit away, what is absent stays. */
+export interface SwarmLimitsChange extends LimitsChange {
+  readonly uploadBytesPerSecond?: number | null;
+}
+
 /** What the site knows and does for one machine's pulls. */
 export interface Swarm extends AsyncDisposable {
   /** @throws what Upstream throws, when neither the site nor the upstream can answer */
@@ -72,6 +87,9 @@ export interface Swarm extends AsyncDisposable {
   transfers(): readonly { readonly digest: Digest; readonly progress: TransferProgress }[];
   /** What this member has given others. */
   readonly uploadedBytes: number;
+  limits(): SwarmLimits;
+  /** `bytesPerSecond` and `connections` hold for the whole site, until all of its members have stopped. */
+  setLimits(change: SwarmLimitsChange): void;
   /** Struck members, for status. */
   suspects(): readonly { readonly peer: PeerIdString; readonly strikes: number }[];
 }

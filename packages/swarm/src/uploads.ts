@@ -1,8 +1,9 @@
 import type { Digest } from "@shoal/oci";
-import type { Clock } from "@shoal/runtime";
+import { type Clock, sleep } from "@shoal/runtime";
 import type { BlobHandle, Store } from "@shoal/store";
 import type { PeerIdString } from "./transport.ts";
 import { encodeBlockReply } from "./wire/codec.ts";
+import { createTokenBucket } from "./uplink/token-bucket.ts";
 import type { Block } from "./wire/messages.ts";
 
 /** Blocks that are read and sent at a time. */
@@ -10,6 +11,8 @@ const UPLOAD_SLOTS = 24;
 /** Handles of committed blobs are kept this long after their last block. Milliseconds. */
 const HANDLE_IDLE_MS = 10_000;
 const MAX_HANDLES = 64;
+/** With a limit: whoever would wait longer than this is told to ask others. Milliseconds. */
+const QUEUE_MS = 1000;
 
 /** A blob that is arriving and already given to others. */
 export interface PartialBlob {
@@ -23,6 +26,8 @@ export interface PartialBlob {
 /** Gives members blocks of what this machine has, a bounded number at a time. */
 export interface Uploads extends AsyncDisposable {
   readonly uploadedBytes: number;
+  /** What is sent at most, all members together; `undefined` for no limit. */
+  bytesPerSecond: number | undefined;
   serve(block: Block): Promise<Uint8Array[]>;
 }
 
@@ -32,6 +37,8 @@ export interface UploadsComponents {
   readonly partial: (digest: Digest) => PartialBlob | undefined;
   readonly shares: (digest: Digest) => boolean;
   readonly onBytes: (lengthBytes: number) => void;
+  /** @default no limit */
+  readonly bytesPerSecond?: number | undefined;
 }
 
 interface CachedHandle {
@@ -43,6 +50,8 @@ interface CachedHandle {
 export function createUploads(components: UploadsComponents): Uploads {
   const { store, clock, partial, shares, onBytes } = components;
   const handles = new Map<Digest, CachedHandle>();
+  const bucket = createTokenBucket();
+  let limit = components.bytesPerSecond;
   let active = 0;
   let uploadedBytes = 0;
   let sweep: Disposable | undefined;
@@ -99,13 +108,34 @@ export function createUploads(components: UploadsComponents): Uploads {
     return await readCommitted(block);
   }
 
+  function crowded(): boolean {
+    if (active >= UPLOAD_SLOTS) return true;
+    if (limit === undefined) return false;
+    bucket.setRate(limit, clock.now());
+    return bucket.debtMs(clock.now()) > QUEUE_MS;
+  }
+
+  async function pace(lengthBytes: number): Promise<void> {
+    if (limit === undefined) return;
+    bucket.setRate(limit, clock.now());
+    bucket.spend(lengthBytes, clock.now());
+    const waitMs = bucket.debtMs(clock.now());
+    if (waitMs > 0) await sleep(clock, waitMs);
+  }
+
   return {
     get uploadedBytes() {
       return uploadedBytes;
     },
+    get bytesPerSecond() {
+      return limit;
+    },
+    set bytesPerSecond(value) {
+      limit = value;
+    },
     async serve(block) {
       if (!shares(block.digest)) return encodeBlockReply({ status: "missing", alternatives: [] });
-      if (active >= UPLOAD_SLOTS) {
+      if (crowded()) {
         const others = partial(block.digest)?.others(block.offset) ?? [];
         return encodeBlockReply({ status: "busy", alternatives: others.slice(0, 8) });
       }
@@ -113,6 +143,7 @@ export function createUploads(components: UploadsComponents): Uploads {
       try {
         const bytes = await read(block);
         if (bytes === undefined) return encodeBlockReply({ status: "missing", alternatives: [] });
+        await pace(bytes.length);
         uploadedBytes += bytes.length;
         onBytes(bytes.length);
         return encodeBlockReply({ status: "ok", alternatives: [] }, bytes);

@@ -1,4 +1,4 @@
-import { digestOf } from "@shoal/oci";
+import { digestOf, parseRegistryHost } from "@shoal/oci";
 import { hasCode } from "@shoal/runtime";
 import { encode } from "cborg";
 import fc from "fast-check";
@@ -17,6 +17,7 @@ import {
 import type { ControlRequest, Sync } from "../src/wire/messages.ts";
 
 const digest = digestOf(Buffer.from("blob"));
+const registry = parseRegistryHost("ghcr.io");
 const sync: Sync = {
   type: "sync",
   digest,
@@ -41,6 +42,13 @@ describe("wire codec", () => {
     { type: "announce", held: [[digest, 5]], gone: [digest], complete: true },
     { type: "stat", digest, repository: "ghcr.io/a/b" },
     { type: "nudge", digest, size: 5 },
+    { type: "uplink", office: "ghcr.io", want: 3, holds: 1 },
+    { type: "pause", registry, forMs: 5000, cause: "limited", relayed: true },
+    {
+      type: "limits",
+      configured: { connections: 4 },
+      set: { bytesPerSecond: 1000, setAtMs: 5, by: testPeerId("a") },
+    },
     { type: "resolve", repository: "ghcr.io/a/b", name: "v1", accept: ["*"], lookup: "known" },
   ];
 

@@ -76,6 +76,7 @@ export function createOrigin(): Origin {
     },
     tags: async () => await Promise.reject(notFound()),
     referrers: async () => await Promise.reject(notFound()),
+    pause: () => undefined,
     health: () => [],
     async [Symbol.asyncDispose]() {},
   };

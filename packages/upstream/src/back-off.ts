@@ -13,6 +13,8 @@ export interface BackOff {
   check(registry: RegistryHost): void;
   /** Notes a 429 or a 503 with `Retry-After`, and makes the error that tells of it. */
   begin(registry: RegistryHost, status: number, retryAfter: string | undefined): CodedError;
+  /** Notes what another machine was told. */
+  pause(registry: RegistryHost, forMs: number): void;
   succeeded(registry: RegistryHost): void;
   failed(registry: RegistryHost, code: string): void;
   health(): readonly RegistryHealth[];
@@ -52,6 +54,10 @@ export function createBackOff(components: {
       state.untilMs = Math.max(state.untilMs, clock.now() + delayMs);
       state.lastErrorCode = "ERR_UPSTREAM_RATE_LIMITED";
       return limited(registry, delayMs, status === 429 ? "limits our requests" : "is overloaded");
+    },
+    pause(registry, forMs) {
+      const state = stateOf(registry);
+      state.untilMs = Math.max(state.untilMs, clock.now() + Math.min(forMs, MAX_BACK_OFF_MS));
     },
     succeeded(registry) {
       const state = known.get(registry);

@@ -106,5 +106,7 @@ export interface Upstream extends AsyncDisposable {
     query: URLSearchParams,
     options?: AbortOptions,
   ): Promise<UpstreamDocument>;
+  /** Asks the registry nothing for `forMs`: another machine was told so. */
+  pause(registry: RegistryHost, forMs: number): void;
   health(): readonly RegistryHealth[];
 }

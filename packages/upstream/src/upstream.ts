@@ -240,6 +240,7 @@ export function createUpstream(components: UpstreamComponents, init: UpstreamIni
       });
       return await document(request, options);
     },
+    pause: (registry, forMs) => backOff.pause(registry, forMs),
     health: () => backOff.health(),
     [Symbol.asyncDispose]: () => connections[Symbol.asyncDispose](),
   };

@@ -1,6 +1,9 @@
 import {
   type Image,
   JoinRequestSchema,
+  type Limits,
+  type LimitsChange,
+  LimitsChangeSchema,
   type PeerList,
   type PullRequest,
   PullRequestSchema,
@@ -15,6 +18,8 @@ export interface RoutesComponents {
   readonly status: () => Promise<Status>;
   readonly peers: () => PeerList;
   readonly images: () => Promise<readonly Image[]>;
+  readonly limits: () => Limits;
+  readonly setLimits: (change: LimitsChange) => void;
   /** The site's token, made now if there is none. */
   readonly token: () => Promise<string>;
   readonly join: (token: string) => Promise<void>;
@@ -35,6 +40,20 @@ export function createRoutes(components: RoutesComponents): ApiRoute[] {
       method: "GET",
       path: /^\/v1\/peers$/,
       answer: async () => ({ status: 200, body: components.peers() }),
+    },
+    {
+      method: "GET",
+      path: /^\/v1\/limits$/,
+      answer: async () => ({ status: 200, body: components.limits() }),
+    },
+    {
+      method: "PATCH",
+      path: /^\/v1\/limits$/,
+      body: LimitsChangeSchema,
+      async answer(_groups, body) {
+        components.setLimits(body as LimitsChange);
+        return { status: 200, body: components.limits() };
+      },
     },
     {
       method: "GET",

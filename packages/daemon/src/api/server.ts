@@ -12,7 +12,7 @@ const MAX_BODY_BYTES = 64 * 1024;
 
 /** What answers one method and path; `body` is the parsed JSON where a schema is given. */
 export interface ApiRoute {
-  readonly method: "GET" | "POST" | "DELETE";
+  readonly method: "GET" | "POST" | "PATCH" | "DELETE";
   /** Matched against the whole path; its groups are handed on. */
   readonly path: RegExp;
   readonly body?: ZodType;

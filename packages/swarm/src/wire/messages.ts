@@ -1,4 +1,4 @@
-import { isDigest, type Digest } from "@shoal/oci";
+import { isDigest, type Digest, parseRegistryHost, type RegistryHost } from "@shoal/oci";
 import * as z from "zod";
 import type { PeerIdString } from "../transport.ts";
 
@@ -16,6 +16,13 @@ const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array);
 const bitfield = bytes.refine((value) => value.length <= MAX_PIECES / 8);
 /** `registry/name` of a shared repository that the asker works for. */
 const repository = z.string().min(3).max(512);
+const registry = z.custom<RegistryHost>((value) => {
+  try {
+    return typeof value === "string" && parseRegistryHost(value) === value;
+  } catch {
+    return false;
+  }
+});
 const blob = { digest, size: count, repository };
 
 /** A range of pieces that its holder fetches from the upstream. */
@@ -141,6 +148,49 @@ const KeepSchema = z.strictObject({
   manifest: bytes.optional(),
 });
 
+const UplinkLimitsSchema = z.strictObject({
+  /** Bytes per second that the site reads from registries, all together. */
+  bytesPerSecond: count.optional(),
+  /** Requests for blobs that the site has under way to one registry. */
+  connections: count.optional(),
+});
+/** Limits of a whole site; what is absent is not limited. */
+export type UplinkLimits = z.infer<typeof UplinkLimitsSchema>;
+const SetLimitsSchema = UplinkLimitsSchema.extend({ setAtMs: count, by: peer });
+/** Limits that were set at run time; the newest count. */
+export type SetLimits = z.infer<typeof SetLimitsSchema>;
+
+/** What the sender was configured with, and what was set last anywhere, as far as it knows. */
+const LimitsSchema = z.strictObject({
+  type: z.literal("limits"),
+  configured: UplinkLimitsSchema,
+  set: SetLimitsSchema.optional(),
+});
+export type LimitsMessage = z.infer<typeof LimitsSchema>;
+
+/** Asks an uplink office for a share: `*` has the bytes per second, a registry its requests. */
+const UplinkSchema = z.strictObject({
+  type: z.literal("uplink"),
+  office: z.string().min(1).max(300),
+  /** What the sender could use, what it has included; 0 gives all back. */
+  want: count,
+  /** What the sender has now. */
+  holds: count,
+});
+const UplinkReplySchema = z.strictObject({ type: z.literal("uplinked"), amount: count });
+
+/** A registry is to be left alone, or could not be reached. */
+const PauseSchema = z.strictObject({
+  type: z.literal("pause"),
+  registry,
+  /** Milliseconds from now. */
+  forMs: count.max(6 * 3_600_000),
+  cause: z.enum(["limited", "failing"]),
+  /** From the registry's office, to all; else from a member to the office. */
+  relayed: z.boolean(),
+});
+export type PauseMessage = z.infer<typeof PauseSchema>;
+
 /** Asks for bytes of a blob on the bulk lane: at most 1 MiB, not across pieces. */
 export const BlockSchema = z.strictObject({
   type: z.literal("block"),
@@ -178,6 +228,9 @@ export const RequestSchema = z.discriminatedUnion("type", [
   NudgeSchema,
   ResolveSchema,
   KeepSchema,
+  UplinkSchema,
+  PauseSchema,
+  LimitsSchema,
 ]);
 export type ControlRequest = z.infer<typeof RequestSchema>;
 
@@ -186,6 +239,7 @@ export const ReplySchema = z.discriminatedUnion("type", [
   InterestReplySchema,
   StatReplySchema,
   ResolveReplySchema,
+  UplinkReplySchema,
   DoneSchema,
   RefusedSchema,
 ]);
