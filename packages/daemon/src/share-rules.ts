@@ -1,4 +1,10 @@
-import { parseReference, parseRegistryHost, type Repository } from "@shoal/oci";
+import {
+  parseRegistryHost,
+  parseRepositoryName,
+  type RegistryHost,
+  type Repository,
+  withLibrary,
+} from "@shoal/oci";
 import type { Configuration } from "./configuration.ts";
 
 type Rule = Configuration["share"][number];
@@ -20,9 +26,10 @@ export function createShareRules(
     parsed.find((rule) => rule.registry === registry && rule.covers(name))?.share ?? true;
 }
 
-function coverage(registry: string, pattern: string | undefined): (name: string) => boolean {
+function coverage(registry: RegistryHost, pattern: string | undefined): (name: string) => boolean {
   if (pattern === undefined) return () => true;
   if (pattern.endsWith("/*")) return (name) => name.startsWith(pattern.slice(0, -1));
-  const { repository } = parseReference(`${registry}/${pattern}`);
-  return (name) => name === repository.name;
+  // Never by way of a reference, in which a host without a dot would be a folder of Docker Hub.
+  const whole = parseRepositoryName(withLibrary(registry, pattern));
+  return (name) => name === whole;
 }

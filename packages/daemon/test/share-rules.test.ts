@@ -1,4 +1,4 @@
-import { parseReference } from "@shoal/oci";
+import { parseReference, resolveNaming } from "@shoal/oci";
 import { describe, expect, it } from "vitest";
 import { createShareRules } from "../src/share-rules.ts";
 
@@ -40,6 +40,12 @@ describe("share rules", () => {
     ] as const;
     expect(shared(rules, "ghcr.io/org/open")).toBe(true);
     expect(shared(rules, "ghcr.io/org/other")).toBe(false);
+  });
+
+  it("protects a repository of a registry whose name has no dot", () => {
+    const may = createShareRules([{ registry: "myreg", repository: "secret", share: "never" }]);
+    expect(may(resolveNaming("secret", "myreg"))).toBe(false);
+    expect(may(resolveNaming("other", "myreg"))).toBe(true);
   });
 
   it("keeps ports apart", () => {

@@ -21,6 +21,7 @@ export {
   parseRepositoryName,
   parseTag,
   registryApiHost,
+  withLibrary,
 } from "./names.ts";
 export { type OciErrorCode, ociErrorBody } from "./oci-error.ts";
 export { formatPlatform, hostPlatform, parsePlatform, selectPlatform } from "./platform.ts";
