@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { stat } from "node:fs/promises";
 import { connect } from "node:net";
 import { type ApiClient, createApiClient, type Pull } from "@shoal/api";
@@ -183,6 +184,20 @@ describe("socket API", () => {
         socket.once("close", () => resolve());
       });
     expect((await client.status()).transfers).toBe(0);
+  });
+
+  it("stops within seconds though a listener is silent", async () => {
+    const stopping = await createTestDaemon();
+    const socket = connect(stopping.socket);
+    socket.write(
+      `GET /v1/events HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: ${Buffer.alloc(16).toString("base64")}\r\n\r\n`,
+    );
+    await once(socket, "data");
+    socket.pause();
+    const startMs = performance.now();
+    await stopping[Symbol.asyncDispose]();
+    expect(performance.now() - startMs).toBeLessThan(3000);
+    socket.destroy();
   });
 
   it("serves metrics that say what was done", async () => {

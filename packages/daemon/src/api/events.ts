@@ -7,6 +7,9 @@ import { requestUrl } from "../request-url.ts";
 /** A listener that reads slower than this is behind by more bytes than it may be, and is dropped. */
 const MAX_BUFFERED_BYTES = 4 * 1024 * 1024;
 
+/** A listener that does not say goodbye in this time is cut off. Milliseconds. */
+const GOODBYE_MS = 1000;
+
 /** Where events come from. */
 export interface EventSource {
   on(listener: (event: ApiEvent) => void): Disposable;
@@ -58,6 +61,9 @@ export function createEventStreams(source: EventSource): EventStreams {
     close() {
       for (const listener of server.clients) listener.close(1001, "the daemon stops");
       server.close();
+      setTimeout(() => {
+        for (const listener of server.clients) listener.terminate();
+      }, GOODBYE_MS).unref();
     },
   };
 }
