@@ -25,8 +25,9 @@ export function transportError(action: string, cause: unknown, socketPath: strin
   if (reason !== undefined && PERMISSION.has(reason)) {
     return new CodedError(
       "ERR_SOCKET_PERMISSION",
-      `This user may not open the daemon's socket ${socketPath}. Join the group shoal ` +
-        "(sudo usermod -aG shoal $USER, then log in again), or use sudo.",
+      `This user may not open the daemon's socket ${socketPath}. Use sudo; or join the group shoal ` +
+        "(sudo usermod -aG shoal $USER, then log in again). If there is no such group, make it " +
+        "(sudo groupadd shoal) and restart the daemon.",
       { cause, details },
     );
   }

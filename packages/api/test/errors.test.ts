@@ -5,6 +5,7 @@ import { transportError } from "../src/errors.ts";
 test.each([
   ["EACCES", "ERR_SOCKET_PERMISSION", "group shoal"],
   ["EPERM", "ERR_SOCKET_PERMISSION", "sudo"],
+  ["EACCES", "ERR_SOCKET_PERMISSION", "If there is no such group"],
   ["ENOTDIR", "ERR_DAEMON_UNREACHABLE", "is not there"],
   ["ECONNRESET", "ERR_DAEMON_UNREACHABLE", "closed the connection"],
   ["UND_ERR_HEADERS_TIMEOUT", "ERR_DAEMON_UNREACHABLE", "does not answer"],

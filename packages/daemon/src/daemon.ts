@@ -10,6 +10,7 @@ import { createSwarm, type Swarm } from "@shoal/swarm";
 import { createAuthFileCredentials, createUpstream, type Upstream } from "@shoal/upstream";
 import { createRoutes } from "./api/routes.ts";
 import { startApiServer } from "./api/server.ts";
+import { groupIdOf, SOCKET_GROUP } from "./api/socket-group.ts";
 import type { Configuration, Environment } from "./configuration.ts";
 import { listImages } from "./images.ts";
 import { listenHttp } from "./listening.ts";
@@ -172,6 +173,7 @@ export async function startDaemon(
       socketPath: configuration.socket,
       logger,
       events: {
+      groupId: await socketGroupId(components),
         on: (listener) => subscribe(parts, listener),
         pull: (id) => pulls.get(id),
       },
@@ -210,6 +212,18 @@ export async function startDaemon(
 
 async function makeStateFolder(path: string): Promise<void> {
   try {
+/** Root's daemon is for the members of a group; anybody's own is their own. */
+async function socketGroupId({
+  logger,
+  environment,
+}: DaemonComponents): Promise<number | undefined> {
+  if (environment.uid !== 0) return undefined;
+  const groupId = await groupIdOf(SOCKET_GROUP);
+  if (groupId === undefined)
+    logger.info({ group: SOCKET_GROUP }, "there is no such group; the API is for root alone");
+  return groupId;
+}
+
     await mkdir(path, { recursive: true, mode: 0o700 });
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;

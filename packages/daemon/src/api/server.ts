@@ -1,4 +1,4 @@
-import { chmod, mkdir, rm, stat } from "node:fs/promises";
+import { chmod, chown, mkdir, rm, stat } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { connect } from "node:net";
 import { dirname } from "node:path";
@@ -29,11 +29,13 @@ export interface ApiServerInit {
   readonly routes: readonly ApiRoute[];
   readonly events: EventSource;
   readonly logger: Logger;
+  /** Group whose members may use the API as well as the daemon's user. @default the process's own */
+  readonly groupId?: number | undefined;
 }
 
 /** Serves the API on a Unix socket. @throws ERR_SOCKET_IN_USE, ERR_SOCKET */
 export async function startApiServer(init: ApiServerInit): Promise<AsyncDisposable> {
-  const { socketPath, routes, events, logger } = init;
+  const { socketPath, routes, events, logger, groupId } = init;
   const streams = createEventStreams(events);
 
   async function answer(request: IncomingMessage): Promise<ApiAnswer> {
@@ -60,7 +62,7 @@ export async function startApiServer(init: ApiServerInit): Promise<AsyncDisposab
     );
   });
   server.on("upgrade", (request, socket, head) => streams.accept(request, socket, head));
-  await listen(server, socketPath);
+  await listen(server, socketPath, groupId);
 
   return {
     async [Symbol.asyncDispose]() {
@@ -105,7 +107,11 @@ async function readBody(request: IncomingMessage, schema: ZodType): Promise<unkn
   throw new CodedError("ERR_REQUEST", `${where === "" ? "the request" : where}: ${issue!.message}`);
 }
 
-async function listen(server: Server, socketPath: string): Promise<void> {
+async function listen(
+  server: Server,
+  socketPath: string,
+  groupId: number | undefined,
+): Promise<void> {
   try {
     await removeDeadSocket(socketPath);
     await mkdir(dirname(socketPath), { recursive: true, mode: 0o755 });
@@ -113,6 +119,7 @@ async function listen(server: Server, socketPath: string): Promise<void> {
       server.once("error", reject);
       server.listen(socketPath, resolve);
     });
+    if (groupId !== undefined) await chown(socketPath, -1, groupId);
     await chmod(socketPath, 0o660);
   } catch (cause) {
     if (cause instanceof CodedError) throw cause;
