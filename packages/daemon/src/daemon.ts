@@ -16,6 +16,7 @@ import { listImages } from "./images.ts";
 import { listenHttp } from "./listening.ts";
 import { changeLimits, configuredLimits, limitsOf } from "./limits.ts";
 import { localOnly } from "./local-only.ts";
+import { createImageNames } from "./mirror/image-names.ts";
 import { createMirrorMetrics } from "./mirror/metrics.ts";
 import { createMirror } from "./mirror/mirror.ts";
 import { createPrometheusRegister, type PrometheusRegister } from "./prometheus.ts";
@@ -139,6 +140,7 @@ export async function startDaemon(
 
   const mirror = createMirror({
     swarm,
+    names: createImageNames({ store, logger }),
     upstream,
     clock,
     logger,
@@ -171,9 +173,9 @@ export async function startDaemon(
   stack.use(
     await startApiServer({
       socketPath: configuration.socket,
+      groupId: await socketGroupId(components),
       logger,
       events: {
-      groupId: await socketGroupId(components),
         on: (listener) => subscribe(parts, listener),
         pull: (id) => pulls.get(id),
       },
@@ -210,8 +212,6 @@ export async function startDaemon(
   };
 }
 
-async function makeStateFolder(path: string): Promise<void> {
-  try {
 /** Root's daemon is for the members of a group; anybody's own is their own. */
 async function socketGroupId({
   logger,
@@ -224,6 +224,8 @@ async function socketGroupId({
   return groupId;
 }
 
+async function makeStateFolder(path: string): Promise<void> {
+  try {
     await mkdir(path, { recursive: true, mode: 0o700 });
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;

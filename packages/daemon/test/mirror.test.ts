@@ -2,6 +2,7 @@ import { connect } from "node:net";
 import { request as httpRequest } from "node:http";
 import { digestOf, MEDIA_TYPES } from "@shoal/oci";
 import fc from "fast-check";
+import { createApiClient } from "@shoal/api";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createTestDaemon, type TestDaemon } from "./support.ts";
 
@@ -96,6 +97,37 @@ describe("mirror", () => {
       ({ method, path }) => method === "GET" && path.includes("/blobs/"),
     );
     expect(blobGets).toHaveLength(1);
+  });
+
+  it.each([
+    ["a HEAD", { method: "HEAD" }, 200],
+    ["a range that can't be", { headers: { range: "bytes=300000-" } }, 416],
+  ])("answers %s from the size alone", async (_name, init, status) => {
+    const { layers } = daemon.registry.addImage("app", "v1", [300_000, 200_000]);
+    const [{ digest }, other] = layers as [(typeof layers)[number], (typeof layers)[number]];
+    const response = await fetch(daemon.url(`app/blobs/${digest}`), init);
+    expect(response.status).toBe(status);
+    expect(response.headers.get("content-length")).toBe(status === 200 ? "300000" : "0");
+    await (await fetch(daemon.url(`app/blobs/${other.digest}`))).arrayBuffer();
+    const fetched = daemon.registry.requests.filter(
+      ({ method, path }) => method === "GET" && path.includes(digest),
+    );
+    expect(fetched).toEqual([]);
+  });
+
+  it("lists what is pulled by tag among the images, by the tag's newest digest", async () => {
+    await using asking = await createTestDaemon({
+      resolve: { freshSeconds: 0, staleMaxSeconds: 0 },
+    });
+    await using client = createApiClient({ socketPath: asking.socket });
+    for (const sizeBytes of [10, 20]) {
+      const { digest } = asking.registry.addImage("app", "v1", [sizeBytes]);
+      await (await fetch(asking.url("app/manifests/v1"))).arrayBuffer();
+      const name = `${asking.registry.registry}/app:v1`;
+      await expect
+        .poll(async () => await client.images())
+        .toMatchObject([{ name, digest, complete: false }]);
+    }
   });
 
   it.each([

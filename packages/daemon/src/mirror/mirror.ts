@@ -16,11 +16,13 @@ import { requestUrl } from "../request-url.ts";
 import { createAnswerDeadline } from "./answer-deadline.ts";
 import { clientSignal, failureOf, sendError } from "./answers.ts";
 import { BodyCut, sendBody } from "./body.ts";
+import type { ImageNames } from "./image-names.ts";
 import { createSizes } from "./sizes.ts";
 import type { MirrorMetrics } from "./metrics.ts";
 
 export interface MirrorComponents {
-  readonly swarm: Pick<Swarm, "resolve" | "open">;
+  readonly swarm: Pick<Swarm, "resolve" | "open" | "stat">;
+  readonly names: ImageNames;
   readonly upstream: Pick<Upstream, "tags" | "referrers">;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -41,7 +43,7 @@ type Kind = DistributionRequest["kind"] | "unknown";
 export type Mirror = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 
 export function createMirror(components: MirrorComponents): Mirror {
-  const { swarm, upstream, clock, logger, metrics } = components;
+  const { swarm, names, upstream, clock, logger, metrics } = components;
   const sizes = createSizes();
 
   function remember(manifest: Resolution): void {
@@ -66,6 +68,7 @@ export function createMirror(components: MirrorComponents): Mirror {
       ...(accept === undefined ? {} : { accept }),
     });
     remember(found);
+    if (!isDigest(reference)) names.resolved(repository, reference, found);
     const headers: Record<string, string | number> = {
       "content-type": found.mediaType,
       "content-length": found.bytes.length,

@@ -1,0 +1,39 @@
+import { type Digest, formatReference, type Repository, type Tag } from "@shoal/oci";
+import type { Logger } from "@shoal/runtime";
+import type { Store } from "@shoal/store";
+import type { Resolution } from "@shoal/swarm";
+
+const MAX_NAMES = 1000;
+
+/** Lists what engines pull by tag among the store's images. */
+export interface ImageNames {
+  /** A tag was resolved. Nobody waits for the name to be written. */
+  resolved(repository: Repository, tag: Tag, manifest: Resolution): void;
+}
+
+export function createImageNames(components: {
+  readonly store: Pick<Store, "nameImage">;
+  readonly logger: Logger;
+}): ImageNames {
+  const { store, logger } = components;
+  /** What was named last, the most recent 1,000: a tag that still names the same is not written again. */
+  const named = new Map<string, Digest>();
+
+  return {
+    resolved(repository, tag, { digest, mediaType, bytes }) {
+      const name = formatReference({ repository, tag });
+      const known = named.get(name);
+      named.delete(name);
+      named.set(name, digest);
+      if (known === digest) return;
+      const [oldest] = named.keys();
+      if (named.size > MAX_NAMES) named.delete(oldest!);
+      store
+        .nameImage({ name, descriptor: { mediaType, digest, size: bytes.length } })
+        .catch((error: unknown) => {
+          named.delete(name);
+          logger.warn({ error }, "an image's name could not be kept");
+        });
+    },
+  };
+}
