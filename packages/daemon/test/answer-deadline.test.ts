@@ -23,6 +23,7 @@ describe("a mirror whose registry is silent", () => {
   const mirror = createMirror({
     swarm: {
       resolve: async (_repository, _name, options) => await silence(options),
+      stat: async (_request, options) => await silence(options),
       async open(request, options) {
         if (request.digest !== digest) return await silence(options);
         return {
@@ -46,6 +47,7 @@ describe("a mirror whose registry is silent", () => {
         };
       },
     },
+    names: { resolved: () => undefined },
     upstream: {
       tags: async (_repository, _query, options) => await silence(options),
       referrers: async (_repository, _digest, _query, options) => await silence(options),

@@ -265,6 +265,10 @@ export async function createSwarm(
       return resolution;
     },
     open,
+    async stat(request, options = {}) {
+      const { digest } = request;
+      return store.stat(digest) ?? { digest, sizeBytes: await sizeOf(request, options) };
+    },
     transfers: () =>
       [...transfers.values()].map(({ digest, arrival }) => ({
         digest,

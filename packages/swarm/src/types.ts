@@ -1,6 +1,6 @@
 import type { Digest, Repository, Tag } from "@shoal/oci";
 import type { AbortOptions } from "@shoal/runtime";
-import type { ByteRange } from "@shoal/store";
+import type { BlobInfo, ByteRange } from "@shoal/store";
 import type { PeerIdString } from "./transport.ts";
 import type { LimitsChange } from "./uplink/site-limits.ts";
 import type { SetLimits, UplinkLimits } from "./wire/messages.ts";
@@ -83,6 +83,8 @@ export interface Swarm extends AsyncDisposable {
   ): Promise<Resolution>;
   /** Opens a blob, starting or joining its transfer. Disposing leaves; the last one to leave ends it. */
   open(request: BlobRequest, options?: AbortOptions): Promise<OpenBlob>;
+  /** The blob's size, without a transfer. @throws ERR_BLOB_SIZE_UNKNOWN, and what Upstream throws */
+  stat(request: BlobRequest, options?: AbortOptions): Promise<BlobInfo>;
   /** Transfers under way. */
   transfers(): readonly { readonly digest: Digest; readonly progress: TransferProgress }[];
   /** What this member has given others. */

@@ -92,32 +92,37 @@ export function createMirror(components: MirrorComponents): Mirror {
     repository: Repository,
     digest: Digest,
   ): Promise<void> {
-    const sizeBytes = sizes.get(digest);
-    await using blob = await swarm.open(
-      { digest, repository, ...(sizeBytes === undefined ? {} : { sizeBytes }) },
-      { signal },
-    );
+    const toldBytes = sizes.get(digest);
+    const asked = {
+      digest,
+      repository,
+      ...(toldBytes === undefined ? {} : { sizeBytes: toldBytes }),
+    };
     const headers = {
       "content-type": "application/octet-stream",
       "docker-content-digest": digest,
       "accept-ranges": "bytes",
       etag: `"${digest}"`,
     };
-    const wanted =
-      request.method === "GET" && request.headers.range !== undefined
-        ? parseRange(request.headers.range, blob.sizeBytes)
-        : undefined;
-    if (wanted === "unsatisfiable") {
-      const range = { "content-range": `bytes */${blob.sizeBytes}`, "content-length": 0 };
-      response.writeHead(416, { ...headers, ...range });
-      response.end();
-      return;
-    }
+    // What needs no bytes must not begin a transfer.
     if (request.method === "HEAD") {
-      response.writeHead(200, { ...headers, "content-length": blob.sizeBytes });
+      const { sizeBytes } = await swarm.stat(asked, { signal });
+      response.writeHead(200, { ...headers, "content-length": sizeBytes });
       response.end();
       return;
     }
+    let wanted: ReturnType<typeof parseRange> = undefined;
+    if (request.headers.range !== undefined) {
+      const { sizeBytes } = await swarm.stat(asked, { signal });
+      wanted = parseRange(request.headers.range, sizeBytes);
+      if (wanted === "unsatisfiable") {
+        const range = { "content-range": `bytes */${sizeBytes}`, "content-length": 0 };
+        response.writeHead(416, { ...headers, ...range });
+        response.end();
+        return;
+      }
+    }
+    await using blob = await swarm.open(asked, { signal });
     // Several ranges are answered with everything, which RFC 9110, section 14.2, allows.
     const single = wanted?.length === 1 ? wanted[0] : undefined;
     const range = single ?? { start: 0, end: blob.sizeBytes };
