@@ -47,6 +47,8 @@ export const ROWS: readonly Row[] = [
     egressRatio: 1.05,
     boundRatio: 1.2,
   }),
+  row("liar", "liar --nodes 10 --size 256 --uplink 50 --lan 200", { egressRatio: 1.2 }),
+  row("sly-liar", "sly-liar --nodes 10 --size 256 --uplink 50 --lan 200", { egressRatio: 1.2 }),
   row("slow-lessee", "slow-lessee --nodes 10 --size 256 --uplink 50 --lan 200", {
     boundRatio: 1.3,
   }),

@@ -1,6 +1,7 @@
 import { coldStart, manyLayers, rolling, staggered } from "./cold-start.ts";
 import { lostCoordinator, partition, slowLessee } from "./failures.ts";
 import { idle } from "./idle.ts";
+import { liar, slyLiar } from "./liars.ts";
 import { overhead } from "./overhead.ts";
 import type { Scenario } from "./result.ts";
 import { localHit, manyHolders, warmPeer } from "./warm.ts";
@@ -33,6 +34,8 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     defaults: CROWD,
     run: lostCoordinator,
   },
+  liar: { what: "one lies in whatever it attests", defaults: CROWD, run: liar },
+  "sly-liar": { what: "one lies in one piece", defaults: CROWD, run: slyLiar },
   "slow-lessee": {
     what: "one gets 64 KiB/s from the registry",
     defaults: CROWD,
