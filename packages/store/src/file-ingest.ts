@@ -141,8 +141,10 @@ function createFileIngest(
   }
 
   async function writePiece(piece: PieceIndex, bytes: Uint8Array): Promise<void> {
+    // The disk takes the bytes while they are hashed.
+    const written = writeFully(data, bytes, pieceOffset(geometry, piece));
     const hash = createHash("sha256").update(bytes).digest();
-    await writeFully(data, bytes, pieceOffset(geometry, piece));
+    await written;
     await append(piece, hash);
     hashes.set(piece, hash);
     have.set(piece);

@@ -3,12 +3,15 @@ import { type PieceGeometry, type PieceIndex, pieceLength } from "./geometry.ts"
 import type { ReadonlyBitfield } from "./bitfield.ts";
 import { pieceMissing } from "./failures.ts";
 
+/** Pieces that came early are kept in memory up to this many bytes: with eight connections, few come in order. */
+const EARLY_BYTES = 8 * 1024 * 1024;
+
 /**
  * Hashes a blob from its start as its pieces come, so that a commit need not read it all again. Pieces that
- * came early are read back, one at a time, when the hash gets to them.
+ * came too early to be kept are read back, one at a time, when the hash gets to them.
  */
 export interface PrefixHash {
-  /** A piece has been written; its bytes save reading them back when it is the next one. */
+  /** A piece has been written; its bytes, which nobody changes any more, save reading them back. */
   written(piece: PieceIndex, bytes: Uint8Array): void;
   /** Pieces were taken back: a hash that has passed one of them starts over. */
   dropped(pieces: Iterable<PieceIndex>): void;
@@ -26,14 +29,36 @@ export function createPrefixHash(
   let next = 0 as PieceIndex;
   let generation = 0;
   let running: Promise<void> | undefined;
+  const early = new Map<PieceIndex, Uint8Array>();
+  let earlyBytes = 0;
 
   function take(bytes: Uint8Array): void {
     digester.update(bytes);
     next = (next + 1) as PieceIndex;
   }
 
+  function keep(piece: PieceIndex, bytes: Uint8Array): void {
+    if (earlyBytes + bytes.length > EARLY_BYTES) return;
+    early.set(piece, bytes);
+    earlyBytes += bytes.length;
+  }
+
+  function takeKept(piece: PieceIndex): Uint8Array | undefined {
+    const bytes = early.get(piece);
+    if (bytes === undefined) return undefined;
+    early.delete(piece);
+    earlyBytes -= bytes.length;
+    return bytes;
+  }
+
+  function takeAllKept(): void {
+    for (let bytes = takeKept(next); bytes !== undefined; bytes = takeKept(next)) take(bytes);
+  }
+
   async function catchUp(): Promise<void> {
     while (next < geometry.pieceCount && have.has(next)) {
+      takeAllKept();
+      if (next >= geometry.pieceCount || !have.has(next)) return;
       const before = generation;
       const bytes = await readPiece(next, pieceLength(geometry, next));
       if (before === generation) take(bytes);
@@ -49,7 +74,11 @@ export function createPrefixHash(
 
   return {
     written(piece, bytes) {
-      if (piece === next && running === undefined) take(bytes);
+      if (piece < next) return;
+      if (piece === next && running === undefined) {
+        take(bytes);
+        takeAllKept();
+      } else keep(piece, bytes);
       // What fails here fails again, and is told, at the commit.
       if (have.has(next)) run().catch(() => undefined);
     },
@@ -58,6 +87,7 @@ export function createPrefixHash(
       for (const piece of pieces) {
         // One that is being read back is not the one that will be there.
         generation += 1;
+        takeKept(piece);
         if (piece < first) first = piece;
       }
       if (first === next) return;

@@ -45,6 +45,7 @@ export interface Ingest extends AsyncDisposable {
   readonly have: ReadonlyBitfield;
   /**
    * Writes one whole piece and journals its hash, so that it outlives a kill. A piece already there is left alone.
+   * The caller changes the bytes no more.
    * @throws ERR_PIECE_LENGTH, ERR_STORE_FULL, ERR_STORE_IO
    */
   write(piece: PieceIndex, bytes: Uint8Array, options?: AbortOptions): Promise<void>;

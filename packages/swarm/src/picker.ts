@@ -35,7 +35,7 @@ export interface Pick {
 
 /**
  * The next piece to ask for, and whom: cursor, then the first four at random, then rarest first with random
- * ties; of the sources the least loaded. `undefined` when nobody with room has anything that is missing.
+ * ties, or in order where all sources are holders; of the sources the least loaded. `undefined` when nobody with room has anything that is missing.
  */
 export function pick(state: PickState, random: () => number): Pick | undefined {
   const free = state.sources.filter((source) => source.outstanding < source.window);
@@ -53,6 +53,9 @@ export function pick(state: PickState, random: () => number): Pick | undefined {
   }
 
   const rarityMatters = state.have.count >= RANDOM_PIECES;
+  // Nobody is helped by an order: the blob's own lets its hash keep pace, and a commit wait for nothing.
+  const inOrder =
+    rarityMatters && state.sources.every((source) => source.have.count === state.pieceCount);
   let best: Pick | undefined;
   let bestRarity = Number.POSITIVE_INFINITY;
   let ties = 0;
@@ -63,6 +66,7 @@ export function pick(state: PickState, random: () => number): Pick | undefined {
     if (rarity > bestRarity) continue;
     const peer = leastLoaded(free, piece, random);
     if (peer === undefined) continue;
+    if (inOrder) return { piece, peer };
     if (rarity < bestRarity) ties = 0;
     bestRarity = rarity;
     ties += 1;

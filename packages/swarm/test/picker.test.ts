@@ -45,6 +45,11 @@ describe("pick", () => {
     expect(choice?.piece).toBe(4);
   });
 
+  it("goes in order where all sources are holders, once it has a few", () => {
+    const all = [...Array(10).keys()];
+    expect(pick(state(10, [0, 3, 5, 8], [all, all]), Math.random)?.piece).toBe(1);
+  });
+
   it("takes the rarest when it has a few", () => {
     const choice = pick(
       state(
