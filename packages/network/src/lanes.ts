@@ -168,7 +168,13 @@ export async function serveLane(
   for (;;) {
     const frame = await stream.read({ signal });
     if (frame === undefined) return;
-    const parts = await handler(peer, lane, frame, { signal: given });
-    await stream.write(parts, { signal });
+    const sent: (() => void)[] = [];
+    const afterSent = (callback: () => void): void => void sent.push(callback);
+    try {
+      const parts = await handler(peer, lane, frame, { signal: given, afterSent });
+      await stream.write(parts, { signal });
+    } finally {
+      for (const callback of sent) callback();
+    }
   }
 }

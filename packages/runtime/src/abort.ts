@@ -1,3 +1,5 @@
+import type { Clock } from "./clock.ts";
+
 /** What every awaiting call takes last. */
 export interface AbortOptions {
   readonly signal?: AbortSignal | undefined;
@@ -30,4 +32,27 @@ export async function raceSignal<T>(
 export function deadline(timeoutMs: number, signal?: AbortSignal): AbortSignal {
   const timeout = AbortSignal.timeout(Math.ceil(timeoutMs));
   return signal === undefined ? timeout : AbortSignal.any([signal, timeout]);
+}
+
+/** A signal with a time limit, taken back when disposed. */
+export interface TimeLimit extends Disposable {
+  readonly signal: AbortSignal;
+}
+
+/** A signal that aborts with the one given, or with a TimeoutError after `timeoutMs` of the clock's time. */
+export function limitTime(clock: Clock, timeoutMs: number, signal?: AbortSignal): TimeLimit {
+  const controller = new AbortController();
+  const onAbort = (): void => controller.abort(signal?.reason);
+  if (signal?.aborted === true) onAbort();
+  else signal?.addEventListener("abort", onAbort, { once: true });
+  const timer = clock.schedule(timeoutMs, () =>
+    controller.abort(new DOMException("the time is up", "TimeoutError")),
+  );
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]() {
+      timer[Symbol.dispose]();
+      signal?.removeEventListener("abort", onAbort);
+    },
+  };
 }

@@ -9,7 +9,7 @@
  *
  * @packageDocumentation
  */
-export { type AbortOptions, deadline, raceSignal } from "./abort.ts";
+export { type AbortOptions, deadline, limitTime, raceSignal, type TimeLimit } from "./abort.ts";
 export { type Clock, sleep, systemClock } from "./clock.ts";
 export { type Coalescer, createCoalescer } from "./coalesce.ts";
 export { CodedError, type CodedErrorOptions, type ErrorDetails, hasCode } from "./coded-error.ts";

@@ -123,7 +123,7 @@ export function createAnswering(components: AnsweringComponents): FrameHandler {
         const block = decodeBlock(frame);
         if (!sharing.mayShareNamed(block.repository))
           return encodeBlockReply({ status: "missing", alternatives: [] });
-        return await uploads.serve(block);
+        return await uploads.serve(block, options);
       }
       return [encodeReply(await answer(peer, decodeRequest(frame), options))];
     } catch (error) {

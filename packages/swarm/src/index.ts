@@ -14,6 +14,7 @@
 export { createSwarm, type SwarmComponents, type SwarmInit } from "./swarm.ts";
 export type { ResolverSettings } from "./resolver.ts";
 export type {
+  AnswerOptions,
   FrameHandler,
   Lane,
   MembershipEvents,

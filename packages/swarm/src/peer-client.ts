@@ -1,4 +1,4 @@
-import { CodedError, deadline } from "@shoal/runtime";
+import { type Clock, CodedError, limitTime } from "@shoal/runtime";
 import type { PeerIdString, PeerTransport } from "./transport.ts";
 import { decodeBlockReply, decodeReply, encodeBlock, encodeRequest } from "./wire/codec.ts";
 import type { Block, BlockHead, ControlReply, ControlRequest } from "./wire/messages.ts";
@@ -56,10 +56,14 @@ const REPLIES: ReplyTypes = {
   limits: "done",
 };
 
-export function createPeerClient(transport: Pick<PeerTransport, "request">): PeerClient {
+export function createPeerClient(
+  transport: Pick<PeerTransport, "request">,
+  clock: Clock,
+): PeerClient {
   return {
     async ask(peer, request, options = {}) {
-      const signal = deadline(options.timeoutMs ?? 2000, options.signal);
+      using limit = limitTime(clock, options.timeoutMs ?? 2000, options.signal);
+      const { signal } = limit;
       const reply = decodeReply(
         await transport.request(peer, "control", encodeRequest(request), { signal }),
       );
@@ -73,7 +77,8 @@ export function createPeerClient(transport: Pick<PeerTransport, "request">): Pee
       return reply as never;
     },
     async block(peer, block, options) {
-      const signal = deadline(options.timeoutMs ?? 10_000, options.signal);
+      using limit = limitTime(clock, options.timeoutMs ?? 10_000, options.signal);
+      const { signal } = limit;
       return decodeBlockReply(
         await transport.request(peer, "bulk", encodeBlock(block), { signal }),
       );

@@ -64,7 +64,7 @@ export async function createSwarm(
   const metrics = createSwarmMetrics(components.metrics);
   const sharing = await loadSharing(store, init.mayShare ?? (() => true));
   const suspects = createSuspects(logger, metrics);
-  const peers = createPeerClient(transport);
+  const peers = createPeerClient(transport, clock);
   const uplink = createUplink(
     { transport, peers, upstream: components.upstream, clock, logger },
     init.uplink ?? {},
@@ -80,7 +80,7 @@ export async function createSwarm(
   const directory = createDirectory({ transport, peers, store, clock, random, logger, shares });
   const ownDirectory = createDirectory({
     transport: solo,
-    peers: createPeerClient(solo),
+    peers: createPeerClient(solo, clock),
     store: { stat: () => undefined, readAll: async () => undefined },
     clock,
     random,

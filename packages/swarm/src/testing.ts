@@ -5,6 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import { type Clock, CodedError, raceSignal, sleep, systemClock } from "@shoal/runtime";
+import { testPeerId } from "./test-peer-id.ts";
 import type {
   FrameHandler,
   Lane,
@@ -12,6 +13,14 @@ import type {
   PeerIdString,
   PeerTransport,
 } from "./transport.ts";
+
+export { testPeerId };
+export {
+  type SimulationResult,
+  type Situation,
+  simulate,
+  type Whom,
+} from "./simulator/simulate.ts";
 
 /** A member's transport with the switches of a test. */
 export interface MemoryTransport extends PeerTransport {
@@ -28,15 +37,6 @@ export interface MemoryTransport extends PeerTransport {
 export interface MemorySite {
   /** Admits a member; everybody hears of it. */
   join(name: string): MemoryTransport;
-}
-
-const BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
-
-/** A peer id in the right form, the same for the same name. */
-export function testPeerId(name: string): PeerIdString {
-  const hash = createHash("sha512").update(name).digest();
-  const text = [...hash.subarray(0, 44)].map((byte) => BASE58[byte % 58]).join("");
-  return `12D3KooW${text}` as PeerIdString;
 }
 
 /** @param init latency is one way, in milliseconds */
@@ -76,13 +76,19 @@ export function createMemorySite(
     if (to.frozen) await new Promise<never>(() => undefined);
     const handler = await to.handler;
     // As over the wire: what failed there is not told here.
-    const parts = await handler(from, lane, Uint8Array.from(frame), { signal }).catch(() => {
-      throw unreachable();
-    });
-    const reply = Buffer.concat(parts);
-    to.sentBytes[lane] += reply.length;
-    await travel(signal);
-    return new Uint8Array(reply);
+    const sent: (() => void)[] = [];
+    const options = { signal, afterSent: (callback: () => void) => void sent.push(callback) };
+    try {
+      const parts = await handler(from, lane, Uint8Array.from(frame), options).catch(() => {
+        throw unreachable();
+      });
+      const reply = Buffer.concat(parts);
+      to.sentBytes[lane] += reply.length;
+      await travel(signal);
+      return new Uint8Array(reply);
+    } finally {
+      for (const callback of sent) callback();
+    }
   }
 
   return {

@@ -9,12 +9,19 @@ export type PeerIdString = string & { readonly __brand: "PeerIdString" };
  */
 export type Lane = "control" | "bulk";
 
+export interface AnswerOptions {
+  /** Aborts when the peer has given up the request. */
+  readonly signal: AbortSignal;
+  /** Calls back once the answer has been handed to the link, or nobody wants it any more. */
+  readonly afterSent: (callback: () => void) => void;
+}
+
 /** Answers a peer's request. The parts are sent one after another as one frame. */
 export type FrameHandler = (
   peer: PeerIdString,
   lane: Lane,
   frame: Uint8Array,
-  options: { readonly signal: AbortSignal },
+  options: AnswerOptions,
 ) => Promise<readonly Uint8Array[]>;
 
 export interface MembershipEvents {

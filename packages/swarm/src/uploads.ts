@@ -1,7 +1,7 @@
 import type { Digest } from "@shoal/oci";
 import { type Clock, sleep } from "@shoal/runtime";
 import type { BlobHandle, Store } from "@shoal/store";
-import type { PeerIdString } from "./transport.ts";
+import type { AnswerOptions, PeerIdString } from "./transport.ts";
 import { encodeBlockReply } from "./wire/codec.ts";
 import { createTokenBucket } from "./uplink/token-bucket.ts";
 import type { Block } from "./wire/messages.ts";
@@ -28,7 +28,8 @@ export interface Uploads extends AsyncDisposable {
   readonly uploadedBytes: number;
   /** What is sent at most, all members together; `undefined` for no limit. */
   bytesPerSecond: number | undefined;
-  serve(block: Block): Promise<Uint8Array[]>;
+  /** A block holds its slot until it has been sent. */
+  serve(block: Block, options: Pick<AnswerOptions, "afterSent">): Promise<Uint8Array[]>;
 }
 
 export interface UploadsComponents {
@@ -133,23 +134,22 @@ export function createUploads(components: UploadsComponents): Uploads {
     set bytesPerSecond(value) {
       limit = value;
     },
-    async serve(block) {
+    async serve(block, { afterSent }) {
       if (!shares(block.digest)) return encodeBlockReply({ status: "missing", alternatives: [] });
       if (crowded()) {
         const others = partial(block.digest)?.others(block.offset) ?? [];
         return encodeBlockReply({ status: "busy", alternatives: others.slice(0, 8) });
       }
       active += 1;
-      try {
-        const bytes = await read(block);
-        if (bytes === undefined) return encodeBlockReply({ status: "missing", alternatives: [] });
-        await pace(bytes.length);
-        uploadedBytes += bytes.length;
-        onBytes(bytes.length);
-        return encodeBlockReply({ status: "ok", alternatives: [] }, bytes);
-      } finally {
+      afterSent(() => {
         active -= 1;
-      }
+      });
+      const bytes = await read(block);
+      if (bytes === undefined) return encodeBlockReply({ status: "missing", alternatives: [] });
+      await pace(bytes.length);
+      uploadedBytes += bytes.length;
+      onBytes(bytes.length);
+      return encodeBlockReply({ status: "ok", alternatives: [] }, bytes);
     },
     async [Symbol.asyncDispose]() {
       sweep?.[Symbol.dispose]();

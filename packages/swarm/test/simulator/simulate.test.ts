@@ -1,0 +1,43 @@
+import { describe, expect, it } from "vitest";
+import { type Situation, simulate } from "../../src/testing.ts";
+
+const MIB = 1024 * 1024;
+const gigabit = 125_000_000;
+
+function situation(change: Partial<Situation> = {}): Situation {
+  return {
+    members: 10,
+    sizeBytes: 16 * MIB,
+    uplinkBytesPerSecond: gigabit,
+    lanBytesPerSecond: gigabit,
+    latencyMs: 0.5,
+    withinMs: 0,
+    seed: 1,
+    ...change,
+  };
+}
+
+describe("members under the simulator", () => {
+  it("fetch one copy, fifty at once", { timeout: 60_000 }, async () => {
+    const result = await simulate(situation({ members: 50 }));
+    expect(result.finished).toBe(50);
+    expect(result.egressRatio).toBeLessThanOrEqual(1.02);
+    expect(result.egressRatio).toBeGreaterThanOrEqual(1);
+  });
+
+  it("do the same for the same seed, and other things for another", {
+    timeout: 60_000,
+  }, async () => {
+    const first = await simulate(situation());
+    expect(await simulate(situation())).toEqual(first);
+    expect(await simulate(situation({ seed: 2 }))).not.toEqual(first);
+  });
+
+  it("are done though the coordinator dies", { timeout: 60_000 }, async () => {
+    const result = await simulate(
+      situation({ sizeBytes: 64 * MIB, kill: [{ whom: "coordinator", atShare: 0.3 }] }),
+    );
+    expect(result.finished).toBe(9);
+    expect(result.egressRatio).toBeLessThanOrEqual(1.05);
+  });
+});
