@@ -79,8 +79,17 @@ export function createResolver(
     return rank([transport.self, ...transport.members()], key);
   }
 
-  /** What this member has of it, of whatever age. */
+  /** What this member has of it, of whatever age. What can't be read is not known: others can still be asked. */
   async function known(question: Question): Promise<SiteResolution | undefined> {
+    try {
+      return await readKnown(question);
+    } catch (error) {
+      logger.warn({ error, repository: question.repository }, "a manifest could not be read");
+      return undefined;
+    }
+  }
+
+  async function readKnown(question: Question): Promise<SiteResolution | undefined> {
     if (isDigest(question.name)) {
       const manifest = await manifests.get(question.name);
       return manifest && { manifest, ageMs: 0 };
@@ -95,7 +104,12 @@ export function createResolver(
 
   async function keep(question: Question, { manifest, ageMs }: SiteResolution): Promise<void> {
     await manifests.put(manifest);
-    if (!isDigest(question.name)) await resolutions.put(question, manifest, ageMs);
+    if (isDigest(question.name)) return;
+    try {
+      await resolutions.put(question, manifest, ageMs);
+    } catch (error) {
+      logger.warn({ error }, "what a tag names could not be kept");
+    }
   }
 
   /** Asks the upstream, once for all who ask this member. */

@@ -1,10 +1,12 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { digestOf } from "@shoal/oci";
-import { createMemoryStore } from "@shoal/store";
+import { CodedError } from "@shoal/runtime";
+import { createMemoryStore, type Store } from "@shoal/store";
 import { describe, expect, it } from "vitest";
 import { createMemorySite, type MemoryTransport } from "../src/testing.ts";
 import {
   addBlob,
+  addTag,
   createMember,
   createOrigin,
   type Member,
@@ -13,6 +15,7 @@ import {
   read,
   repository,
   same,
+  tag,
   unreachable,
 } from "./support.ts";
 
@@ -39,6 +42,26 @@ async function createSite(
 }
 
 describe("one member alone", () => {
+  it("asks the registry for a manifest that its own disk can't read or keep", async () => {
+    const origin = createOrigin();
+    const digest = addTag(origin);
+    const store = createMemoryStore();
+    const failing = async (): Promise<never> => {
+      throw new CodedError("ERR_STORE_IO", "the disk fails");
+    };
+    const broken = {
+      ...store,
+      readAll: failing,
+      table: (name: string) =>
+        name === "resolutions"
+          ? { ...store.table(name), get: failing, put: failing }
+          : store.table(name),
+    } as Store;
+    await using member = await createMember(origin, undefined, {}, broken);
+    for (const name of [tag, digest, tag, digest])
+      expect((await member.swarm.resolve(repository, name)).digest).toBe(digest);
+  });
+
   it("reads a blob from the registry with one request, verifies and keeps it", async () => {
     const origin = createOrigin();
     const { digest, bytes } = addBlob(origin, 3 * MIB + 17);
