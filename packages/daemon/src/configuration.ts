@@ -1,6 +1,7 @@
+import { existsSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { defaultSocketPath, parseRate } from "@shoal/api";
+import { defaultSocketPath, SYSTEM_SOCKET_PATH, parseRate } from "@shoal/api";
 import { parseRegistryHost, parseRepositoryName } from "@shoal/oci";
 import { CodedError } from "@shoal/runtime";
 import * as z from "zod";
@@ -156,7 +157,8 @@ export function defaultConfiguration({ env, uid }: Environment): Configuration {
     state: root
       ? "/var/lib/shoal"
       : join(env["XDG_STATE_HOME"] || join(home, ".local/state"), "shoal"),
-    socket: defaultSocketPath(env, uid, () => false),
+    // Another daemon's, the system's, is not this one's to take.
+    socket: defaultSocketPath(env, uid, (path) => path !== SYSTEM_SOCKET_PATH && existsSync(path)),
     mirror: { listen: ["127.0.0.1:5055", "[::1]:5055"], hosts: [] },
     swarm: { listen: [], port: 5056, bulkPort: 5058, mdns: true, peers: [] },
     metrics: { listen: ["127.0.0.1:5057"] },

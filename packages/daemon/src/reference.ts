@@ -22,7 +22,7 @@ share:
     share: never
 \`\`\`
 
-Variables and flags take lists with commas between, and \`none\` for an empty one: \`npm start -- --metrics-listen none\`. The defaults below are root's; for others, \`state\` is \`$XDG_STATE_HOME/shoal\` or \`~/.local/state/shoal\`, and \`socket\` is in the user's runtime folder. \`–\` is none.
+Variables and flags take lists with commas between, and \`none\` for an empty one: \`npm start -- --metrics-listen none\`. The defaults below are root's; for others, \`state\` is \`$XDG_STATE_HOME/shoal\` or \`~/.local/state/shoal\`, and \`socket\` is in the user's runtime folder, or where there is none in the default state folder. \`–\` is none.
 `;
 
 /** The reference page of every setting, in Markdown, made from the schema. */

@@ -114,7 +114,9 @@ async function listen(
 ): Promise<void> {
   try {
     await removeDeadSocket(socketPath);
-    await mkdir(dirname(socketPath), { recursive: true, mode: 0o755 });
+    // Root's is for a group, anybody else's for themselves.
+    const mode = process.getuid?.() === 0 ? 0o755 : 0o700;
+    await mkdir(dirname(socketPath), { recursive: true, mode });
     await new Promise<void>((resolve, reject) => {
       server.once("error", reject);
       server.listen(socketPath, resolve);
