@@ -254,7 +254,7 @@ async function statusOf(parts: Parts): Promise<Status> {
     stateFolder: configuration.state,
     mirror: [...parts.mirrorAddresses()],
     swarm: [...network.listenAddresses()],
-    mdns: configuration.swarm.mdns && network.listenAddresses().length > 0 ? "on" : "off",
+    mdns: network.mdns(),
     peersUp: network.members().length,
     store: await store.usage(),
     traffic: {

@@ -16,11 +16,19 @@ const MAX_ADDRESSES = 16;
 
 export interface MdnsInit {
   readonly serviceTag: string;
+  /** UDP port. @default 5353 */
+  readonly port?: number;
   /** This machine's multiaddrs, each ending in `/p2p/` and its peer id. */
   readonly addresses: () => readonly string[];
   readonly members: () => number;
   /** Each sighting, repeated ones and this machine's own too. */
   readonly onSighting: (peer: string, endpoints: readonly Endpoint[]) => void;
+}
+
+/** Looking for members by multicast DNS. */
+export interface Mdns extends AsyncDisposable {
+  /** Interfaces on which it is spoken just now. */
+  readonly interfaces: number;
 }
 
 export interface MdnsComponents {
@@ -37,15 +45,17 @@ type Response = Pick<multicastDns.ResponsePacket, "answers" | "additionals">;
  * Looks for members and answers those that look, in the format of libp2p's mDNS, on every real interface:
  * the kernel's own choice would be one of them, and none on a machine without a default route.
  */
-export function startMdns(components: MdnsComponents, init: MdnsInit): AsyncDisposable {
+export function startMdns(components: MdnsComponents, init: MdnsInit): Mdns {
   const { clock, random, logger } = components;
   const { serviceTag } = init;
   const name = `${randomBytes(16).toString("hex")}.${serviceTag}`;
   const instances = new Map<string, Instance>();
+  /** Addresses that could not be listened on when last tried: they are tried again with each question. */
+  const failing = new Set<string>();
   let timer: Disposable | undefined;
 
   function listenOn(address: string): void {
-    const instance = multicastDns({ interface: address, bind: "0.0.0.0" });
+    const instance = multicastDns({ interface: address, bind: "0.0.0.0", port: init.port ?? 5353 });
     let pending = false;
     instance.on("query", ({ questions }) => {
       const asked = (questions ?? []).some((question) => question.name === serviceTag);
@@ -61,7 +71,9 @@ export function startMdns(components: MdnsComponents, init: MdnsInit): AsyncDisp
       if (seen !== undefined) init.onSighting(seen.peer, seen.endpoints);
     });
     instance.on("warning", (error) => logger.debug({ error, address }, "mDNS met a fault"));
+    instance.on("ready", () => failing.delete(address));
     instance.on("error", (error) => {
+      failing.add(address);
       logger.warn(
         { error, address },
         "mDNS can't listen here; stop what holds UDP port 5353, or set swarm.peers",
@@ -109,6 +121,9 @@ export function startMdns(components: MdnsComponents, init: MdnsInit): AsyncDisp
   ask();
   timer = clock.schedule(REPEAT_MS, keepAsking);
   return {
+    get interfaces() {
+      return [...instances.keys()].filter((address) => !failing.has(address)).length;
+    },
     async [Symbol.asyncDispose]() {
       timer?.[Symbol.dispose]();
       const closing = [...instances.values()].map(async (instance) => {

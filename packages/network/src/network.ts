@@ -45,7 +45,7 @@ import { startHost } from "./host.ts";
 import type { Identity } from "./identity.ts";
 import { createPeerLanes, LANES, type PeerLanes, serveLane } from "./lanes.ts";
 import { createNetworkMetrics } from "./metrics.ts";
-import { startMdns } from "./mdns.ts";
+import { type Mdns, startMdns } from "./mdns.ts";
 import { createRoster, type RosterTable } from "./roster.ts";
 import { type Site, type SiteToken, siteOf } from "./site-token.ts";
 
@@ -103,6 +103,8 @@ export interface Network extends PeerTransport, AsyncDisposable {
   /** Leaves the site it is in, and joins the token's. */
   join(token: SiteToken): Promise<void>;
   peers(): readonly PeerStatus[];
+  /** `failing` when multicast DNS is spoken on no interface. */
+  mdns(): "on" | "off" | "failing";
   /** `ip:port` where members reach this machine. */
   listenAddresses(): readonly string[];
 }
@@ -128,7 +130,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
   let token = init.token;
   let site: Site | undefined;
   let node: Libp2p | undefined;
-  let mdns: AsyncDisposable | undefined;
+  let mdns: Mdns | undefined;
   let running = new AbortController();
   let candidates = createCandidates(random);
   const isUp = (peer: string): boolean => members.has(peer as PeerIdString);
@@ -437,7 +439,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     if (init.mdns ?? true) mdns = lookAround(site);
   }
 
-  function lookAround({ serviceTag }: Site): AsyncDisposable {
+  function lookAround({ serviceTag }: Site): Mdns {
     return startMdns(components, {
       serviceTag,
       addresses: () => ownMultiaddrs().map((address) => `${address}/p2p/${self}`),
@@ -552,6 +554,10 @@ function parsePeerId(text: string): PeerIdString | undefined {
   try {
     const id = peerIdFromString(text);
     return id.type === "Ed25519" ? (id.toString() as PeerIdString) : undefined;
+    mdns() {
+      if (mdns === undefined) return "off";
+      return mdns.interfaces > 0 ? "on" : "failing";
+    },
   } catch {
     // Others' text: that it is no peer id is an answer.
     return undefined;

@@ -1,10 +1,17 @@
-import { isIP } from "node:net";
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
+import { isIP, isIPv4 } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
+import { silentLogger } from "@shoal/runtime";
+import { createManualClock } from "@shoal/runtime/testing";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { sightingOf } from "../src/mdns.ts";
+import { ownAddresses } from "../src/addresses.ts";
+import { sightingOf, startMdns } from "../src/mdns.ts";
 
 const TAG = "_shoal-0123456789._udp.local";
 const PEER = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+const HAS_INTERFACE = ownAddresses().some(({ internal, address }) => !internal && isIPv4(address));
 const ptr = { name: TAG, type: "PTR", class: "IN", ttl: 120, data: `x.${TAG}` } as const;
 const txt = (data: string) => ({
   name: `x.${TAG}`,
@@ -35,6 +42,31 @@ describe("mDNS", () => {
         { host: "fd00::7", port: 5056 },
       ],
     });
+  });
+
+  it.skipIf(!HAS_INTERFACE)("tells that it is spoken nowhere while its port is taken", async () => {
+    const holder = createSocket("udp4");
+    holder.bind(0, "0.0.0.0");
+    await once(holder, "listening");
+    const clock = createManualClock();
+    await using mdns = startMdns(
+      { clock, random: () => 0.5, logger: silentLogger },
+      {
+        serviceTag: TAG,
+        port: holder.address().port,
+        addresses: () => [],
+        members: () => 0,
+        onSighting: () => undefined,
+      },
+    );
+    await expect.poll(() => mdns.interfaces).toBe(0);
+    clock.advance(1000);
+    expect(mdns.interfaces).toBe(0);
+    await delay(50);
+    holder.close();
+    await once(holder, "close");
+    clock.advance(15_000);
+    await expect.poll(() => mdns.interfaces).toBeGreaterThan(0);
   });
 
   it("passes over another site's answers, and those without an address", () => {
