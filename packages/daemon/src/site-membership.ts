@@ -24,8 +24,7 @@ export function createSiteMembership(
   }
 
   async function enter(token: SiteToken): Promise<SiteToken> {
-    await writeTokenFile(tokenFile, token);
-    await network.join(token);
+    await writeTokenFile(tokenFile, token, async () => await network.join(token));
     return token;
   }
 

@@ -1,4 +1,4 @@
-import { mkdir, open, readFile, rename } from "node:fs/promises";
+import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { CodedError } from "@shoal/runtime";
 import { parseSiteToken, type SiteToken } from "@shoal/network";
@@ -15,11 +15,19 @@ export async function readTokenFile(path: string): Promise<SiteToken | undefined
   return parseSiteToken(text);
 }
 
-/** Keeps the token in a file that only its owner reads. @throws ERR_TOKEN_FILE */
-export async function writeTokenFile(path: string, token: SiteToken): Promise<void> {
-  try {
+/**
+ * Keeps the token in a file that only its owner reads.
+ * @param enter done when the token is on disk and not yet in its place: where it fails, nothing has changed
+ * @throws ERR_TOKEN_FILE, and what `enter` throws
+ */
+export async function writeTokenFile(
+  path: string,
+  token: SiteToken,
+  enter: () => Promise<void> = async () => undefined,
+): Promise<void> {
+  const temporary = `${path}.${process.pid}.tmp`;
+  await writing(path, async () => {
     await mkdir(dirname(path), { recursive: true });
-    const temporary = `${path}.${process.pid}.tmp`;
     const handle = await open(temporary, "w", 0o600);
     try {
       await handle.writeFile(`${token}\n`);
@@ -27,7 +35,18 @@ export async function writeTokenFile(path: string, token: SiteToken): Promise<vo
     } finally {
       await handle.close();
     }
-    await rename(temporary, path);
+  });
+  try {
+    await enter();
+    await writing(path, async () => await rename(temporary, path));
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+async function writing(path: string, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
   } catch (cause) {
     throw fileError(path, "written", cause);
   }

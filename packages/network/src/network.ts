@@ -98,9 +98,9 @@ export interface PeerStatus {
 
 /** This machine's place in its site. */
 export interface Network extends PeerTransport, AsyncDisposable {
-  /** Listens and looks for members, if there is a token. @throws ERR_PORT_IN_USE, ERR_LISTEN, ERR_PEER_ADDRESS */
+  /** Listens and looks for members, if there is a token. @throws ERR_PORT_IN_USE, ERR_LISTEN */
   start(options?: AbortOptions): Promise<void>;
-  /** Leaves the site it is in, and joins the token's. */
+  /** Leaves the site it is in, and joins the token's; where that fails it goes back. @throws as `start` does */
   join(token: SiteToken): Promise<void>;
   peers(): readonly PeerStatus[];
   /** `failing` when multicast DNS is spoken on no interface. */
@@ -116,10 +116,12 @@ interface Member {
 
 export const DEFAULT_SWARM_PORT = 5056;
 
+/** @throws ERR_PEER_ADDRESS */
 export function createNetwork(components: NetworkComponents, init: NetworkInit = {}): Network {
   const { identity, clock, random, logger } = components;
   const self = identity.peerId;
   const port = init.port ?? DEFAULT_SWARM_PORT;
+  const configured = (init.peers ?? []).map((text) => parsePeerAddress(text, port));
   const metrics = createNetworkMetrics(components.metrics);
   const members = new Map<PeerIdString, Member>();
   const listeners: {
@@ -374,8 +376,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
   }
 
   async function findOthers(): Promise<void> {
-    for (const text of init.peers ?? []) {
-      const endpoint = parsePeerAddress(text, port);
+    for (const endpoint of configured) {
       const key = `${endpoint.host}:${endpoint.port}`;
       const found = { key, peer: undefined, source: "static", endpoints: [endpoint] } as const;
       candidates.heard(found, clock.now());
@@ -398,9 +399,19 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
 
   // -- Life
 
-  async function startNode(): Promise<void> {
+  /** All of it, or nothing. */
+  async function startNode(options: { readonly anew: boolean }): Promise<void> {
     if (token === undefined) return;
-    site = siteOf(token);
+    try {
+      await startIn(siteOf(token), options);
+    } catch (error) {
+      await stopNode();
+      throw error;
+    }
+  }
+
+  async function startIn(entered: Site, { anew }: { readonly anew: boolean }): Promise<void> {
+    site = entered;
     running = new AbortController();
     candidates = createCandidates(random);
     const { signal } = running;
@@ -435,6 +446,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
       logger,
       signal,
     });
+    if (anew) await roster.clear();
     await findOthers();
     if (init.mdns ?? true) mdns = lookAround(site);
   }
@@ -506,12 +518,20 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
       const key = peerIdFromString(peer).publicKey;
       return (await key?.verify(message, signature)) === true;
     },
-    start: async () => await startNode(),
+    start: async () => await startNode({ anew: false }),
     async join(newToken) {
+      const old = token;
       await stopNode();
-      if (token !== undefined && token !== newToken) await roster.clear();
       token = newToken;
-      await startNode();
+      try {
+        await startNode({ anew: old !== undefined && old !== newToken });
+      } catch (error) {
+        token = old;
+        await startNode({ anew: false }).catch((failure: unknown) =>
+          logger.error({ error: failure }, "this machine is in no site until it is started again"),
+        );
+        throw error;
+      }
     },
     peers: () => {
       const known = roster.list();
@@ -534,6 +554,10 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
         };
       });
     },
+    mdns() {
+      if (mdns === undefined) return "off";
+      return mdns.interfaces > 0 ? "on" : "failing";
+    },
     listenAddresses: () =>
       (node?.getMultiaddrs() ?? []).flatMap((address) => {
         const endpoint = endpointOf(address);
@@ -554,10 +578,6 @@ function parsePeerId(text: string): PeerIdString | undefined {
   try {
     const id = peerIdFromString(text);
     return id.type === "Ed25519" ? (id.toString() as PeerIdString) : undefined;
-    mdns() {
-      if (mdns === undefined) return "off";
-      return mdns.interfaces > 0 ? "on" : "failing";
-    },
   } catch {
     // Others' text: that it is no peer id is an answer.
     return undefined;

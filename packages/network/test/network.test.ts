@@ -153,6 +153,36 @@ describe("network", () => {
     expect(b.members()).toEqual([]);
   });
 
+  it("refuses a wrong address of a peer before it has begun, in a site or not", async () => {
+    for (const token of [undefined, createSiteToken()])
+      await expect(createMember({ token, peers: ["bad peer"] })).rejects.toMatchObject({
+        code: "ERR_PEER_ADDRESS",
+      });
+  });
+
+  it("goes back to its site when it can't enter another", async () => {
+    const token = createSiteToken();
+    let failing = false;
+    const roster: RosterTable = {
+      put: async () => undefined,
+      delete: async () => undefined,
+      async *entries() {
+        if (failing) {
+          failing = false;
+          throw new Error("the disk fails");
+        }
+        yield* [];
+      },
+    };
+    await using a = await createMember({ token });
+    await using b = await createMember({ token, peers: a.listenAddresses() }, { roster });
+    await until(() => b.members().length === 1);
+    failing = true;
+    await expect(b.join(createSiteToken())).rejects.toThrow("the disk fails");
+    await until(() => b.members().length === 1);
+    expect(b.peers()).toMatchObject([{ id: a.self, state: "up" }]);
+  });
+
   it("signs with its identity so that others can check", async () => {
     await using a = await createMember({});
     await using b = await createMember({});

@@ -1,0 +1,45 @@
+import { mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createSiteToken, type SiteToken } from "@shoal/network";
+import { CodedError } from "@shoal/runtime";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { createSiteMembership } from "../src/site-membership.ts";
+
+describe("site membership", () => {
+  let folder = "";
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), "shoal-site-"));
+  });
+  afterEach(async () => await rm(folder, { recursive: true, force: true }));
+
+  it("keeps the token of the site that it is in when another can't be joined", async () => {
+    const file = join(folder, "site-token");
+    let joined: SiteToken | undefined;
+    let failure: CodedError | undefined;
+    const network = {
+      async join(token: SiteToken) {
+        if (failure !== undefined) throw failure;
+        joined = token;
+      },
+    };
+    const site = createSiteMembership(network, file);
+    const token = await site.token();
+    expect(joined).toBe(token);
+    failure = new CodedError("ERR_PORT_IN_USE", "it is in use");
+    await expect(site.join(createSiteToken())).rejects.toBe(failure);
+    expect(await readFile(file, "utf8")).toBe(`${token}\n`);
+    expect(await readdir(folder)).toEqual(["site-token"]);
+    failure = undefined;
+    const other = createSiteToken();
+    await site.join(other);
+    expect(await readFile(file, "utf8")).toBe(`${other}\n`);
+  });
+
+  it("stays where it is when the token can't be kept", async () => {
+    const file = join(folder, "site-token");
+    await mkdir(`${file}.${process.pid}.tmp`);
+    const site = createSiteMembership({ join: async () => expect.unreachable() }, file);
+    await expect(site.join(createSiteToken())).rejects.toMatchObject({ code: "ERR_TOKEN_FILE" });
+  });
+});
