@@ -83,6 +83,9 @@ export const ConfigurationSchema = z.strictObject({
   metrics: z
     .strictObject({
       listen: z.array(listenAddress).describe("Where /metrics and /livez are served"),
+      hosts: z
+        .array(z.string())
+        .describe("Names that a Host header may carry besides loopback's and the address itself"),
     })
     .describe("Prometheus metrics and health"),
   site: z
@@ -161,7 +164,7 @@ export function defaultConfiguration({ env, uid }: Environment): Configuration {
     socket: defaultSocketPath(env, uid, (path) => path !== SYSTEM_SOCKET_PATH && existsSync(path)),
     mirror: { listen: ["127.0.0.1:5055", "[::1]:5055"], hosts: [] },
     swarm: { listen: [], port: 5056, bulkPort: 5058, mdns: true, peers: [] },
-    metrics: { listen: ["127.0.0.1:5057"] },
+    metrics: { listen: ["127.0.0.1:5057"], hosts: [] },
     site: {},
     resolve: { freshSeconds: 60, staleMaxSeconds: 30 * 24 * 3600 },
     registries: {},

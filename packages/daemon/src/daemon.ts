@@ -148,7 +148,10 @@ export async function startDaemon(
   });
   const mirrorListening = stack.use(
     await listenHttp(
-      localOnly(configuration.mirror.hosts, (request, response) => void mirror(request, response)),
+      localOnly(
+        { hosts: configuration.mirror.hosts, setting: "mirror.hosts" },
+        (request, response) => void mirror(request, response),
+      ),
       { addresses: configuration.mirror.listen, setting: "mirror.listen" },
     ),
   );
@@ -166,7 +169,10 @@ export async function startDaemon(
   };
   const metricsListening = stack.use(
     await listenHttp(
-      localOnly([], (request, response) => void answerMetrics(parts, request.url ?? "/", response)),
+      localOnly(
+        { hosts: configuration.metrics.hosts, setting: "metrics.hosts", byAddress: true },
+        (request, response) => void answerMetrics(parts, request.url ?? "/", response),
+      ),
       { addresses: configuration.metrics.listen, setting: "metrics.listen", graceMs: 0 },
     ),
   );

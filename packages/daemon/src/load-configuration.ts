@@ -24,6 +24,7 @@ export const VARIABLES: Readonly<Record<string, string>> = {
   "swarm.mdns": "SHOAL_SWARM_MDNS",
   "swarm.peers": "SHOAL_SWARM_PEERS",
   "metrics.listen": "SHOAL_METRICS_LISTEN",
+  "metrics.hosts": "SHOAL_METRICS_HOSTS",
   "site.tokenFile": "SHOAL_TOKEN_FILE",
   "resolve.freshSeconds": "SHOAL_RESOLVE_FRESH_SECONDS",
   "resolve.staleMaxSeconds": "SHOAL_RESOLVE_STALE_MAX_SECONDS",

@@ -1,24 +1,41 @@
 import type { IncomingMessage, RequestListener } from "node:http";
 
 const LOOPBACK = /^(localhost|127(\.[0-9]{1,3}){3}|\[::1\]|::1)$/i;
+/** What a browser says of a request that a page of another site or origin has made. W3C Fetch Metadata. */
+const FOREIGN = new Set(["cross-site", "same-site"]);
+
+export interface LocalOnlyInit {
+  /** Names besides loopback's that a `Host` may carry. */
+  readonly hosts: readonly string[];
+  /** The setting with those names, for who is refused. */
+  readonly setting: string;
+  /**
+   * Whether the address that was connected to is a name too: no page can have that rebound.
+   * @default false
+   */
+  readonly byAddress?: boolean;
+}
 
 /**
  * Lets through requests for this machine's own names alone: a web page that had its name rebound to
- * loopback is refused by its `Host`, one that calls across sites by its `Origin`.
+ * loopback is refused by its `Host`, one that calls across sites by its `Origin` or `Sec-Fetch-Site`.
  */
-export function localOnly(hosts: readonly string[], answer: RequestListener): RequestListener {
-  const allowed = new Set(hosts.map((host) => host.toLowerCase()));
+export function localOnly(init: LocalOnlyInit, answer: RequestListener): RequestListener {
+  const allowed = new Set(init.hosts.map((host) => host.toLowerCase()));
 
-  function isLocal(name: string): boolean {
+  function isLocal(name: string, address: string | undefined): boolean {
     const host = name.replace(/:[0-9]+$/, "").toLowerCase();
-    return LOOPBACK.test(host) || allowed.has(host) || allowed.has(name.toLowerCase());
+    if (LOOPBACK.test(host) || allowed.has(host) || allowed.has(name.toLowerCase())) return true;
+    return init.byAddress === true && address !== undefined && host === bracketed(address);
   }
 
-  function mayPass({ headers }: IncomingMessage): boolean {
-    if (headers.host === undefined || !isLocal(headers.host)) return false;
+  function mayPass({ headers, socket }: IncomingMessage): boolean {
+    const { localAddress } = socket;
+    if (headers.host === undefined || !isLocal(headers.host, localAddress)) return false;
+    if (FOREIGN.has(headers["sec-fetch-site"]?.toLowerCase() ?? "")) return false;
     if (headers.origin === undefined) return true;
     const origin = URL.parse(headers.origin);
-    return origin !== null && isLocal(origin.host);
+    return origin !== null && isLocal(origin.host, localAddress);
   }
 
   return (request, response) => {
@@ -30,11 +47,17 @@ export function localOnly(hosts: readonly string[], answer: RequestListener): Re
       errors: [
         {
           code: "DENIED",
-          message: `[ERR_HOST] this name is not one of Shoal's; add it to mirror.hosts if it should be`,
+          message: `[ERR_HOST] this name is not one of Shoal's, or a web page of another site asks; add the name to ${init.setting} if it should be`,
         },
       ],
     });
     response.writeHead(403, { "content-type": "application/json", connection: "close" });
     response.end(body);
   };
+}
+
+/** An address as a `Host` has it. */
+function bracketed(address: string): string {
+  const plain = address.replace(/^::ffff:(?=[0-9.]+$)/, "");
+  return plain.includes(":") ? `[${plain}]` : plain;
 }

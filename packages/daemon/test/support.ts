@@ -26,7 +26,7 @@ export async function createTestDaemon(change: Partial<Configuration> = {}): Pro
     state: join(folder, "state"),
     socket: join(folder, "shoal.sock"),
     mirror: { listen: ["127.0.0.1:0"], hosts: ["mirror.lan"] },
-    metrics: { listen: ["127.0.0.1:0"] },
+    metrics: { listen: ["127.0.0.1:0"], hosts: ["metrics.lan"] },
     swarm: { listen: ["127.0.0.1"], port: 0, bulkPort: 0, mdns: false, peers: [] },
     registries: { [registry.registry]: {} },
     store: { minFreeBytes: 0 },
