@@ -58,7 +58,7 @@ export function start(argv: readonly string[], options: StartOptions): Running {
 export async function until(
   what: string,
   probe: () => Promise<boolean> | boolean,
-  limitMs = 20_000,
+  limitMs = 60_000,
 ): Promise<void> {
   const startMs = performance.now();
   while (!(await probe())) {
