@@ -1,6 +1,7 @@
 import { open } from "node:fs/promises";
 import { type AbortOptions, CodedError } from "@shoal/runtime";
 import { outOfRange } from "./failures.ts";
+import { createPieceChecks, type ReadBytes } from "./piece-hashes.ts";
 import { withStoreErrors } from "./store-io.ts";
 import type { BlobHandle, BlobInfo, ByteRange } from "./types.ts";
 
@@ -10,6 +11,7 @@ const CHUNK_BYTES = 1024 * 1024;
 export async function openBlobFile(
   path: string,
   { digest, sizeBytes }: BlobInfo,
+  findHashes: (read: ReadBytes) => Promise<Uint8Array | undefined>,
 ): Promise<BlobHandle> {
   const file = await withStoreErrors(path, () => open(path, "r"));
   let closed = false;
@@ -35,6 +37,7 @@ export async function openBlobFile(
     digest,
     sizeBytes,
     read,
+    ...createPieceChecks(sizeBytes, read, async () => await findHashes(read)),
     async *stream(range: ByteRange = { start: 0, end: sizeBytes }, options: AbortOptions = {}) {
       for (let at = range.start; at < range.end; at += CHUNK_BYTES)
         yield await read(at, Math.min(CHUNK_BYTES, range.end - at), options);

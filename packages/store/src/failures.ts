@@ -60,6 +60,14 @@ export function pieceMissing(piece: PieceIndex): CodedError<"ERR_PIECE_MISSING">
   });
 }
 
+export function pieceMismatch(piece: PieceIndex): CodedError<"ERR_PIECE_MISMATCH"> {
+  return new CodedError(
+    "ERR_PIECE_MISMATCH",
+    `the bytes of piece ${piece} are not those that its sha256 promises; fetch it elsewhere`,
+    { details: { piece } },
+  );
+}
+
 export function pieceLengthWrong(
   piece: PieceIndex,
   lengthBytes: number,

@@ -1,9 +1,14 @@
-import { createHash } from "node:crypto";
 import { type FileHandle, open, readFile, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { type AbortOptions, CodedError } from "@shoal/runtime";
 import { createBitfield } from "./bitfield.ts";
-import { digestMismatch, outOfRange, pieceLengthWrong, pieceMissing } from "./failures.ts";
+import {
+  digestMismatch,
+  outOfRange,
+  pieceLengthWrong,
+  pieceMismatch,
+  pieceMissing,
+} from "./failures.ts";
 import { type PieceIndex, pieceAt, pieceGeometry, pieceLength, pieceOffset } from "./geometry.ts";
 import {
   JOURNAL_HEADER_BYTES,
@@ -12,9 +17,10 @@ import {
   journalRecord,
   readJournal,
 } from "./journal.ts";
+import { sha256 } from "./piece-hashes.ts";
 import { createPrefixHash } from "./prefix-hash.ts";
 import { storeError, syncFolder, withStoreErrors, writeFully } from "./store-io.ts";
-import type { BlobInfo, Ingest } from "./types.ts";
+import type { BlobInfo, Ingest, WriteOptions } from "./types.ts";
 
 /** Dirty pages are written out in the background each so many bytes, so that a commit has little left to wait for. */
 const SYNC_BYTES = 32 * 1024 * 1024;
@@ -27,6 +33,8 @@ export interface FileIngestInit {
   readonly blobPath: string;
   /** Reserves the room that is still needed, before a byte is written. @throws ERR_STORE_FULL */
   readonly reserve: (missingBytes: number) => Promise<void>;
+  /** Keeps the hashes of the pieces of the verified blob. */
+  readonly keepHashes: (hashes: ReadonlyMap<PieceIndex, Uint8Array>) => Promise<void>;
   /** Called once, when the ingest is closed by whichever way. */
   readonly onClosed: (outcome: "kept" | "committed" | "discarded") => void;
 }
@@ -94,8 +102,8 @@ export async function openFileIngest(init: FileIngestInit): Promise<FileIngest> 
     for (const [piece, hash] of journaled) {
       const length = pieceLength(geometry, piece);
       const { bytesRead } = await data.read(buffer, 0, length, pieceOffset(geometry, piece));
-      const found = createHash("sha256").update(buffer.subarray(0, bytesRead)).digest();
-      if (bytesRead === length && found.equals(hash)) believed.set(piece, hash);
+      const found = sha256(buffer.subarray(0, bytesRead));
+      if (bytesRead === length && Buffer.compare(found, hash) === 0) believed.set(piece, hash);
     }
     return believed;
   }
@@ -140,11 +148,16 @@ function createFileIngest(
     await writeFully(journal, journalRecord(piece, hash), at);
   }
 
-  async function writePiece(piece: PieceIndex, bytes: Uint8Array): Promise<void> {
-    // The disk takes the bytes while they are hashed.
+  async function writePiece(
+    piece: PieceIndex,
+    bytes: Uint8Array,
+    expected: Uint8Array | undefined,
+  ): Promise<void> {
+    // The disk takes the bytes while they are hashed; without a record they are as good as not there.
     const written = writeFully(data, bytes, pieceOffset(geometry, piece));
-    const hash = createHash("sha256").update(bytes).digest();
+    const hash = sha256(bytes);
     await written;
+    if (expected !== undefined && Buffer.compare(hash, expected) !== 0) throw pieceMismatch(piece);
     await append(piece, hash);
     hashes.set(piece, hash);
     have.set(piece);
@@ -202,13 +215,15 @@ function createFileIngest(
     get missingBytes() {
       return Math.max(0, sizeBytes - have.count * geometry.pieceSizeBytes);
     },
-    async write(piece, bytes, options: AbortOptions = {}) {
+    async write(piece, bytes, options: WriteOptions = {}) {
       options.signal?.throwIfAborted();
       if (!committing) ensureOpen();
       const length = pieceLength(geometry, piece);
       if (bytes.length !== length) throw pieceLengthWrong(piece, bytes.length, length);
       if (have.has(piece)) return;
-      const under = writing.get(piece) ?? withStoreErrors(dataPath, () => writePiece(piece, bytes));
+      const under =
+        writing.get(piece) ??
+        withStoreErrors(dataPath, () => writePiece(piece, bytes, options.sha256));
       writing.set(piece, under);
       try {
         await under;
@@ -262,6 +277,7 @@ function createFileIngest(
       } finally {
         committing = false;
       }
+      await init.keepHashes(hashes);
       await close("committed");
       await rm(journalPath, { force: true });
       return { digest, sizeBytes };

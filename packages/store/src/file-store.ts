@@ -9,6 +9,7 @@ import { type FileIngest, openFileIngest } from "./file-ingest.ts";
 import { openImageIndex } from "./image-index.ts";
 import { createStoreListeners } from "./listeners.ts";
 import { createStoreMetrics } from "./metrics.ts";
+import { createPieceHashes } from "./piece-hashes.ts";
 import { storeError, syncFolder, withStoreErrors } from "./store-io.ts";
 import { openTables } from "./tables.ts";
 import type { BlobHandle, BlobInfo, Ingest, Store } from "./types.ts";
@@ -54,6 +55,7 @@ export async function openFileStore(
 
   await makeLayout(directory);
   const tables = await openTables(join(directory, "index"), logger);
+  const pieceHashes = createPieceHashes(tables.table("piece-hashes"));
   const images = await openImageIndex(directory, logger);
   for await (const info of findBlobs(directory)) remember(info);
   await sweep();
@@ -119,6 +121,12 @@ export async function openFileStore(
         blobPath: blobPath(digest),
         reserve: async (missingBytes) =>
           await reserve(missingBytes, () => open_.set(digest, { missingBytes })),
+        async keepHashes(hashes) {
+          // What can't be kept is computed when it is needed.
+          await pieceHashes.keep(digest, hashes).catch((error: unknown) => {
+            logger.warn({ error, digest }, "the hashes of a blob's pieces could not be kept");
+          });
+        },
         onClosed(outcome) {
           open_.delete(digest);
           ingests.delete(ingest);
@@ -170,7 +178,11 @@ export async function openFileStore(
     const info = blobs.get(digest);
     if (info === undefined) return undefined;
     try {
-      return await openBlobFile(blobPath(digest), info);
+      return await openBlobFile(
+        blobPath(digest),
+        info,
+        async (read) => await pieceHashes.of(info, read),
+      );
     } catch (error) {
       if (!hasCode(error, "ERR_STORE_IO") || error.details["errno"] !== "ENOENT") throw error;
       logger.warn({ digest }, "a blob's file is gone; it is fetched again when it is asked for");
@@ -200,6 +212,7 @@ export async function openFileStore(
       blobs.delete(digest);
       blobBytes -= info.sizeBytes;
       await withStoreErrors(directory, () => rm(blobPath(digest), { force: true }));
+      await pieceHashes.forget(digest);
       metrics.removed.add(1);
       metrics.blobs.set(blobs.size);
       metrics.blobBytes.set(blobBytes);

@@ -1,6 +1,5 @@
 import { createDigester, type Digest, digestOf } from "@shoal/oci";
 import type { AbortOptions } from "@shoal/runtime";
-import { createHash } from "node:crypto";
 import { createBitfield } from "./bitfield.ts";
 import {
   blobExists,
@@ -9,11 +8,13 @@ import {
   ingestOpen,
   outOfRange,
   pieceLengthWrong,
+  pieceMismatch,
   pieceMissing,
   storeFull,
 } from "./failures.ts";
 import { type PieceIndex, pieceAt, pieceGeometry, pieceLength, pieceOffset } from "./geometry.ts";
 import { createStoreListeners } from "./listeners.ts";
+import { createPieceChecks, createPieceHashes, sha256 } from "./piece-hashes.ts";
 import type {
   BlobHandle,
   BlobInfo,
@@ -22,6 +23,7 @@ import type {
   RecordTable,
   Store,
   StoredImage,
+  WriteOptions,
 } from "./types.ts";
 
 const CHUNK_BYTES = 1024 * 1024;
@@ -45,6 +47,7 @@ export function createMemoryStore(
   const tables = new Map<string, Map<string, string>>();
   const images = new Map<string, StoredImage>();
   const listeners = createStoreListeners();
+  const pieceHashes = createPieceHashes(table("piece-hashes"));
 
   function usedBytes(): number {
     let sum = 0;
@@ -87,6 +90,14 @@ export function createMemoryStore(
           yield read(at, Math.min(CHUNK_BYTES, range.end - at));
         }
       },
+      ...createPieceChecks(
+        bytes.length,
+        async (offset, length) => read(offset, length),
+        async () =>
+          await pieceHashes.of({ digest, sizeBytes: bytes.length }, async (offset, length) =>
+            read(offset, length),
+          ),
+      ),
       async [Symbol.asyncDispose]() {},
     };
   }
@@ -119,13 +130,16 @@ export function createMemoryStore(
       sizeBytes,
       geometry,
       have,
-      async write(piece, piece_, options: AbortOptions = {}) {
+      async write(piece, piece_, options: WriteOptions = {}) {
         options.signal?.throwIfAborted();
         if (piece_.length !== pieceLength(geometry, piece))
           throw pieceLengthWrong(piece, piece_.length, pieceLength(geometry, piece));
         if (have.has(piece)) return;
+        const hash = sha256(piece_);
+        if (options.sha256 !== undefined && Buffer.compare(hash, options.sha256) !== 0)
+          throw pieceMismatch(piece);
         bytes.set(piece_, pieceOffset(geometry, piece));
-        hashes.set(piece, createHash("sha256").update(piece_).digest());
+        hashes.set(piece, hash);
         have.set(piece);
       },
       async read(offset, length, options: AbortOptions = {}) {
@@ -150,6 +164,7 @@ export function createMemoryStore(
         digester.update(bytes);
         const found = digester.digest();
         if (found !== digest) throw digestMismatch(digest, found);
+        await pieceHashes.keep(digest, hashes);
         state.open = false;
         ingests.delete(digest);
         return commit(digest, bytes);

@@ -3,7 +3,7 @@
  *
  * @packageDocumentation
  */
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { digestOf } from "@shoal/oci";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -127,6 +127,38 @@ export function storeConformance(name: string, createStore: () => Promise<Store>
       await ingest.write(0 as PieceIndex, pieceOf(bytes, 0 as PieceIndex));
       await ingest.write(0 as PieceIndex, new Uint8Array(PIECE));
       expect(same(await ingest.read(0, PIECE), bytes.subarray(0, PIECE))).toBe(true);
+    });
+
+    it("refuses a piece whose bytes are not those of the sha256 that was promised", async () => {
+      await using store = await createStore();
+      const { bytes, info } = randomBlob(2 * PIECE);
+      await using ingest = await store.openIngest(info);
+      const first = pieceOf(bytes, 0 as PieceIndex);
+      const promised = createHash("sha256").update(first).digest();
+      const wrong = ingest.write(0 as PieceIndex, new Uint8Array(PIECE), { sha256: promised });
+      await expect(wrong).rejects.toMatchObject({ code: "ERR_PIECE_MISMATCH" });
+      expect(ingest.have.count).toBe(0);
+      await ingest.write(0 as PieceIndex, first, { sha256: promised });
+      expect(same(ingest.pieceHash(0 as PieceIndex)!, promised)).toBe(true);
+    });
+
+    it("knows the hash of each piece of a blob, however the blob came", async () => {
+      await using store = await createStore();
+      for (const whole of [false, true]) {
+        const { bytes, info } = randomBlob(2 * PIECE + 5);
+        if (whole) await store.put(info.digest, bytes);
+        else {
+          await using ingest = await store.openIngest(info);
+          await writeAll(ingest, bytes);
+          await ingest.commit();
+        }
+        await using handle = (await store.open(info.digest))!;
+        for (const piece of [0, 2] as PieceIndex[]) {
+          const hash = createHash("sha256").update(pieceOf(bytes, piece)).digest();
+          expect(same((await handle.pieceHash(piece))!, hash)).toBe(true);
+          expect(await handle.intact(piece)).toBe(true);
+        }
+      }
     });
 
     it("puts small blobs at once, of both digests, and reads them whole", async () => {

@@ -31,6 +31,15 @@ export interface BlobHandle extends AsyncDisposable {
   read(offset: number, length: number, options?: AbortOptions): Promise<Uint8Array>;
   /** The bytes of the range (default all) in chunks of at most 1 MiB. */
   stream(range?: ByteRange, options?: AbortOptions): AsyncIterable<Uint8Array>;
+  /** sha256 of a piece as it was when the blob was verified; `undefined` when the blob is no longer right. */
+  pieceHash(piece: PieceIndex): Promise<Uint8Array | undefined>;
+  /** Reads a piece and tells whether it still has that hash. @throws ERR_STORE_IO */
+  intact(piece: PieceIndex): Promise<boolean>;
+}
+
+export interface WriteOptions extends AbortOptions {
+  /** The sha256 that the bytes must have; with another one the piece is not taken. */
+  readonly sha256?: Uint8Array | undefined;
 }
 
 /**
@@ -46,9 +55,9 @@ export interface Ingest extends AsyncDisposable {
   /**
    * Writes one whole piece and journals its hash, so that it outlives a kill. A piece already there is left alone.
    * The caller changes the bytes no more.
-   * @throws ERR_PIECE_LENGTH, ERR_STORE_FULL, ERR_STORE_IO
+   * @throws ERR_PIECE_LENGTH, ERR_PIECE_MISMATCH, ERR_STORE_FULL, ERR_STORE_IO
    */
-  write(piece: PieceIndex, bytes: Uint8Array, options?: AbortOptions): Promise<void>;
+  write(piece: PieceIndex, bytes: Uint8Array, options?: WriteOptions): Promise<void>;
   /** Bytes within pieces that have arrived. @throws ERR_PIECE_MISSING, ERR_RANGE */
   read(offset: number, length: number, options?: AbortOptions): Promise<Uint8Array>;
   /** sha256 of a piece that has arrived, as journaled. */
