@@ -483,6 +483,9 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
 
   return {
     self,
+    get site() {
+      return token === undefined ? "" : siteOf(token).id;
+    },
     members: () => [...members.keys()],
     async request(peer, lane, frame, options = {}) {
       const member = members.get(peer);

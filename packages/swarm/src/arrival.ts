@@ -19,8 +19,11 @@ export interface Arrival {
   /** Whether the piece is here or being written. */
   taken(piece: PieceIndex): boolean;
   origin(piece: PieceIndex): Origin | undefined;
-  /** Stores a piece, unless it is there. @throws ERR_STORE_FULL, ERR_STORE_IO */
-  add(piece: PieceIndex, bytes: Uint8Array, origin: Origin): Promise<boolean>;
+  /**
+   * Stores a piece, unless it is there. `sha256` is what its bytes must have.
+   * @throws ERR_PIECE_MISMATCH, ERR_STORE_FULL, ERR_STORE_IO
+   */
+  add(piece: PieceIndex, bytes: Uint8Array, origin: Origin, sha256?: Uint8Array): Promise<boolean>;
   /** Bytes of pieces that are here, or `undefined` when one is missing or the ingest is closed. */
   read(offset: number, length: number): Promise<Uint8Array | undefined>;
   /** Gives up every piece whose origin is not the upstream. @returns hash and origin of each */
@@ -67,11 +70,11 @@ export function createArrival(ingest: Ingest, now: () => number): Arrival {
     have: ingest.have,
     taken: (piece) => ingest.have.has(piece) || writing.has(piece),
     origin: (piece) => origins.get(piece),
-    async add(piece, bytes, origin) {
+    async add(piece, bytes, origin, sha256) {
       if (sealed || ingest.have.has(piece) || writing.has(piece)) return false;
       writing.add(piece);
       try {
-        await ingest.write(piece, bytes);
+        await ingest.write(piece, bytes, { sha256 });
       } finally {
         writing.delete(piece);
       }

@@ -6,6 +6,7 @@ import { createNeighbours } from "./neighbours.ts";
 import type { PeerClient } from "./peer-client.ts";
 import { leastLoaded, pick } from "./picker.ts";
 import type { PeerIdString } from "./transport.ts";
+import type { Attestation } from "./wire/messages.ts";
 
 /** Piece requests under way, over all neighbours. */
 const MAX_OUTSTANDING = 24;
@@ -37,7 +38,7 @@ export interface ExchangeComponents {
   /** A member has failed to deliver so often that it is not asked for this blob any more. */
   readonly onGivenUp: (peer: PeerIdString) => void;
   /** Called with each whole piece; the bytes are the callee's. */
-  readonly onPiece: (piece: PieceIndex, bytes: Uint8Array, peer: PeerIdString) => Promise<void>;
+  readonly onPiece: (piece: PieceIndex, given: GivenPiece, peer: PeerIdString) => Promise<void>;
 }
 
 /** Trades the pieces of one blob with its neighbours. */
@@ -61,6 +62,12 @@ export interface Exchange extends Disposable {
   flush(): void;
 }
 
+/** A piece as a member gave it, with what it says of it. */
+export interface GivenPiece {
+  readonly bytes: Uint8Array;
+  readonly attestation: Attestation | undefined;
+}
+
 interface Fetch {
   readonly piece: PieceIndex;
   readonly peer: PeerIdString;
@@ -75,6 +82,8 @@ export function createExchange(components: ExchangeComponents): Exchange {
   const neighbours = createNeighbours(geometry);
   const fetches = new Set<Fetch>();
   const meeting = new Set<PeerIdString>();
+  /** Members that did not have a piece that they were believed to have. */
+  const lacking = new Set<PeerIdString>();
   const news: PieceIndex[] = [];
   let newsTimer: Disposable | undefined;
   let ticker: Disposable | undefined = clock.schedule(TICK_MS, tick);
@@ -100,9 +109,19 @@ export function createExchange(components: ExchangeComponents): Exchange {
         },
         random,
       );
-      if (choice === undefined) return;
+      if (choice === undefined) break;
       start(choice.piece, choice.peer);
     }
+    if (fetches.size === 0 && !arrival.have.complete) giveUpLacking();
+  }
+
+  /** While the coordinator believes that they have every piece, nobody would be asked to fetch what they lack. */
+  function giveUpLacking(): void {
+    for (const peer of lacking) {
+      neighbours.forget(peer);
+      components.onGivenUp(peer);
+    }
+    lacking.clear();
   }
 
   function start(piece: PieceIndex, peer: PeerIdString): void {
@@ -117,9 +136,9 @@ export function createExchange(components: ExchangeComponents): Exchange {
 
   async function run(fetch: Fetch): Promise<void> {
     const { piece, peer, controller } = fetch;
-    let bytes: Uint8Array | undefined;
+    let given: GivenPiece | undefined;
     try {
-      bytes = await fetchPiece(fetch);
+      given = await fetchPiece(fetch);
     } catch (error) {
       const cancelled = controller.signal.aborted;
       if (neighbours.answered(peer, cancelled ? "ok" : "failed", clock.now()))
@@ -127,20 +146,21 @@ export function createExchange(components: ExchangeComponents): Exchange {
       if (!cancelled) logger.debug({ error, peer, digest }, "a member did not deliver a piece");
       return;
     }
-    if (bytes === undefined) return;
+    if (given === undefined) return;
     neighbours.answered(peer, "ok", clock.now());
     const tookMs = clock.now() - fetch.startedMs;
     usualMs = usualMs === 0 ? tookMs : usualMs * 0.8 + tookMs * 0.2;
     for (const other of fetches)
       if (other !== fetch && other.piece === piece) other.controller.abort();
-    await components.onPiece(piece, bytes, peer);
+    await components.onPiece(piece, given, peer);
   }
 
   /** @returns the piece, or `undefined` when the peer has none for now */
-  async function fetchPiece({ piece, peer, controller }: Fetch): Promise<Uint8Array | undefined> {
+  async function fetchPiece({ piece, peer, controller }: Fetch): Promise<GivenPiece | undefined> {
     const length = pieceLength(geometry, piece);
     const start = pieceOffset(geometry, piece);
     let whole: Uint8Array | undefined;
+    let attestation: Attestation | undefined;
     for (let done = 0; done < length; done += BLOCK_BYTES) {
       const wanted = Math.min(BLOCK_BYTES, length - done);
       const { head, bytes } = await peers.block(
@@ -153,16 +173,22 @@ export function createExchange(components: ExchangeComponents): Exchange {
       );
       if (head.status !== "ok") {
         neighbours.answered(peer, head.status === "busy" ? "busy" : "ok", clock.now());
-        if (head.status === "missing") neighbours.lacks(peer, piece);
+        if (head.status === "missing") {
+          neighbours.lacks(peer, piece);
+          lacking.add(peer);
+        }
         introduce([], head.alternatives);
         return undefined;
       }
       if (bytes.length !== wanted) throw new RangeError("a block of the wrong length");
-      if (length <= BLOCK_BYTES) return bytes;
+      // Taken back and fetched anew between two blocks: neither version is whole.
+      if (done > 0 && !sameAttestation(attestation, head.attestation)) return undefined;
+      attestation = head.attestation;
+      if (length <= BLOCK_BYTES) return { bytes, attestation };
       whole ??= Buffer.allocUnsafeSlow(length);
       whole.set(bytes, done);
     }
-    return whole;
+    return whole && { bytes: whole, attestation };
   }
 
   /** Doubles requests that take much longer than others do, while there is room. */
@@ -268,4 +294,9 @@ export function createExchange(components: ExchangeComponents): Exchange {
       for (const fetch of fetches) fetch.controller.abort();
     },
   };
+}
+
+function sameAttestation(a: Attestation | undefined, b: Attestation | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  return Buffer.compare(a.hashes, b.hashes) === 0;
 }

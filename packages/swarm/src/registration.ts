@@ -23,8 +23,8 @@ export interface Answer {
 export interface Registration {
   /** @returns `undefined` when none of the best ranked members answers */
   sync(standing: Standing, signal?: AbortSignal): Promise<Answer | undefined>;
-  /** The member that answered last leads nowhere: it is passed over for a while. */
-  doubt(): void;
+  /** A member, or the one that answered last, leads nowhere: it is passed over for a while. */
+  doubt(peer?: PeerIdString): void;
 }
 
 export interface RegistrationComponents {
@@ -82,10 +82,10 @@ export function createRegistration(components: RegistrationComponents): Registra
       }
       return undefined;
     },
-    doubt() {
-      if (answeredBy === undefined || answeredBy === transport.self) return;
-      passedOver.set(answeredBy, clock.now());
-      logger.debug({ peer: answeredBy }, "a coordinator leads nowhere; the next one is asked");
+    doubt(peer = answeredBy) {
+      if (peer === undefined || peer === transport.self) return;
+      passedOver.set(peer, clock.now());
+      logger.debug({ peer }, "a coordinator leads nowhere; the next one is asked");
     },
   };
 }

@@ -8,6 +8,7 @@ export function createSoloTransport(self = "self" as PeerIdString): PeerTranspor
   };
   return {
     self,
+    site: "",
     members: () => [],
     request: async () => nobody(),
     handle() {},

@@ -7,11 +7,14 @@ import {
   type Logger,
   type MetricsRegister,
 } from "@shoal/runtime";
-import type { Store } from "@shoal/store";
+import { type Ingest, pieceAt, type Store } from "@shoal/store";
 import type { Upstream } from "@shoal/upstream";
+import { createNotary } from "./attestation.ts";
 import { createAnnouncer } from "./announcer.ts";
 import { createAnswering } from "./answering.ts";
 import { createDirectory } from "./directory.ts";
+import { createHoldings } from "./holdings.ts";
+import { type LedgerLog, openLedgerLog, sweepLedgers } from "./ledger-log.ts";
 import { createManifests } from "./manifests.ts";
 import { createSwarmMetrics } from "./metrics.ts";
 import { arrivingBlob, committedBlob, isStoreFailure, unstoredBlob } from "./open-blob.ts";
@@ -63,6 +66,7 @@ export async function createSwarm(
   const solo = createSoloTransport(transport.self);
   const metrics = createSwarmMetrics(components.metrics);
   const sharing = await loadSharing(store, init.mayShare ?? (() => true));
+  await sweepLedgers(store);
   const suspects = createSuspects(logger, metrics);
   const peers = createPeerClient(transport, clock);
   const uplink = createUplink(
@@ -70,6 +74,7 @@ export async function createSwarm(
     init.uplink ?? {},
   );
   const { upstream } = uplink;
+  const notary = createNotary(transport);
   const transfers = new Map<Digest, Transfer>();
   const opening = createCoalescer<Transfer | undefined>();
   const manifests = createManifests(store, logger);
@@ -103,6 +108,7 @@ export async function createSwarm(
   );
   const uploads = createUploads({
     store,
+    holdings: createHoldings({ notary, clock, logger }),
     clock,
     shares,
     partial: (digest) => partialOf(transfers.get(digest)),
@@ -171,6 +177,14 @@ export async function createSwarm(
     await store.put(digest, nothing);
   }
 
+  /** Gives up pieces that nobody vouches for any more: they could not be given to others. */
+  async function resumeLedger(ingest: Ingest): Promise<LedgerLog> {
+    const log = await openLedgerLog({ store, clock, logger }, ingest);
+    const vouched = new Set(log.resumed.map(({ piece }) => piece));
+    await ingest.drop([...ingest.have].filter((piece) => !vouched.has(piece)));
+    return log;
+  }
+
   /** The running transfer of the blob, or a new one; `undefined` when it has just been committed. */
   async function transferOf(
     digest: Digest,
@@ -185,6 +199,14 @@ export async function createSwarm(
     const shared = sharing.mayShare(repository);
     if (!shared) await sharing.withhold(digest);
     const ingest = await store.openIngest({ digest, sizeBytes });
+    const isShared = shared && shares(digest);
+    let ledgerLog: LedgerLog | undefined;
+    try {
+      if (isShared) ledgerLog = await resumeLedger(ingest);
+    } catch (error) {
+      await ingest[Symbol.asyncDispose]();
+      throw error;
+    }
     const line = { clock, logger, trusts: suspects.trusts };
     const transfer = createTransfer({
       ingest,
@@ -192,9 +214,11 @@ export async function createSwarm(
       upstream,
       mayAsk: () => uplink.mayAsk(repository.registry),
       peers,
+      notary,
+      ledgerLog,
       registration: createRegistration({ ...line, transport, peers, directory }),
       alone: createRegistration({ ...line, transport: solo, peers, directory: ownDirectory }),
-      shared: shared && shares(digest),
+      shared: isShared,
       memberCount: () => transport.members().length,
       trusts: suspects.trusts,
       distrusted: suspects.distrusted,
@@ -307,11 +331,17 @@ function partialOf(
   transfer: Transfer | undefined,
 ): ReturnType<Parameters<typeof createUploads>[0]["partial"]> {
   if (transfer?.exchange === undefined) return undefined;
-  const { exchange, arrival } = transfer;
+  const { exchange, arrival, ledger } = transfer;
   return {
     sizeBytes: transfer.sizeBytes,
-    read: transfer.read,
-    others: (offset) =>
-      exchange.having(Math.floor(offset / arrival.geometry.pieceSizeBytes) as never),
+    async read(offset, length) {
+      const piece = pieceAt(arrival.geometry, offset);
+      const attestation = await ledger.of(piece);
+      const bytes = await transfer.read(offset, length);
+      // Between the two the piece may have been taken back and fetched anew.
+      const stands = attestation !== undefined && attestation === (await ledger.of(piece));
+      return bytes !== undefined && stands ? { bytes, attestation } : undefined;
+    },
+    others: (offset) => exchange.having(pieceAt(arrival.geometry, offset)),
   };
 }

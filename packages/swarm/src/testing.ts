@@ -111,6 +111,7 @@ export function createMemorySite(
 
       return {
         self,
+        site: "memory",
         answered: node.answered,
         sentBytes: node.sentBytes,
         members: () => (nodes.has(self) ? [...nodes.keys()].filter((peer) => peer !== self) : []),

@@ -3,8 +3,11 @@ import { type Clock, CodedError, hasCode, type Logger } from "@shoal/runtime";
 import type { BlobInfo, Ingest, PieceIndex } from "@shoal/store";
 import type { Upstream } from "@shoal/upstream";
 import { type Arrival, createArrival, type Origin, transferEnded } from "./arrival.ts";
-import { createExchange, type Exchange } from "./exchange.ts";
+import type { Notary } from "./attestation.ts";
+import { createExchange, type Exchange, type GivenPiece } from "./exchange.ts";
+import { createLedger, type Ledger } from "./ledger.ts";
 import { createLessee } from "./lessee.ts";
+import type { LedgerLog } from "./ledger-log.ts";
 import type { PeerClient } from "./peer-client.ts";
 import type { Answer, Registration } from "./registration.ts";
 import type { PeerIdString } from "./transport.ts";
@@ -33,6 +36,9 @@ export interface TransferComponents {
   /** Whether the site may ask the registry now. */
   readonly mayAsk: () => boolean;
   readonly peers: PeerClient;
+  readonly notary: Notary;
+  /** Keeps what vouches for the pieces over a restart; absent where members don't get the blob. */
+  readonly ledgerLog: LedgerLog | undefined;
   /** The line to the site's coordinators. */
   readonly registration: Registration;
   /** A coordinator of this machine's own, for fetching from the upstream alone. */
@@ -70,6 +76,8 @@ export interface Transfer extends AsyncDisposable {
   /** What ended it, when failed. */
   readonly failure: unknown;
   readonly exchange: Exchange | undefined;
+  /** Who vouches for the pieces. */
+  readonly ledger: Ledger;
   /** Settles when the blob is committed or cannot be had. */
   readonly finished: Promise<BlobInfo>;
   join(): TransferUser;
@@ -84,6 +92,7 @@ export function createTransfer(components: TransferComponents): Transfer {
   const { ingest, repository, clock, random, logger, onEnd } = components;
   const { digest, sizeBytes, geometry } = ingest;
   const arrival = createArrival(ingest, () => clock.now());
+  const ledger = createLedger({ ingest, notary: components.notary, log: components.ledgerLog });
   const users = new Set<TransferUser>();
   const excluded = new Set<PeerIdString>();
   const ended = new AbortController();
@@ -118,7 +127,11 @@ export function createTransfer(components: TransferComponents): Transfer {
     arrival,
     clock,
     logger,
-    onPiece: async (piece, bytes) => await store(piece, bytes, "upstream"),
+    async onPiece(piece, bytes) {
+      if (arrival.taken(piece) || arrival.sealed) return;
+      ledger.expect(piece, undefined);
+      await store(piece, bytes, "upstream");
+    },
     onBytes(lengthBytes) {
       lastByteMs = clock.now();
       components.onBytes("upstream", lengthBytes);
@@ -141,11 +154,14 @@ export function createTransfer(components: TransferComponents): Transfer {
         trusts: (peer) => !excluded.has(peer) && components.trusts(peer),
         leased: (piece) => lessee.bringsSoon(piece),
         cursors,
-        onGivenUp: (peer) => excluded.add(peer),
-        async onPiece(piece, bytes, peer) {
+        onGivenUp(peer) {
+          excluded.add(peer);
+          syncSoon();
+        },
+        async onPiece(piece, given, peer) {
           lastByteMs = clock.now();
-          components.onBytes("peers", bytes.length);
-          await store(piece, bytes, peer).catch(() => undefined);
+          components.onBytes("peers", given.bytes.length);
+          await takeFrom(peer, piece, given).catch(() => undefined);
         },
       })
     : undefined;
@@ -154,13 +170,44 @@ export function createTransfer(components: TransferComponents): Transfer {
     for (const { cursor } of users) if (cursor !== undefined) yield cursor;
   }
 
-  async function store(piece: PieceIndex, bytes: Uint8Array, origin: Origin): Promise<void> {
+  /** A piece is taken from a member when somebody vouches for it, and its bytes are what is promised. */
+  async function takeFrom(
+    peer: PeerIdString,
+    piece: PieceIndex,
+    { bytes, attestation }: GivenPiece,
+  ): Promise<void> {
+    const sha256 = await ledger.check(piece, attestation);
+    if (sha256 === undefined) return refuse(peer);
+    if (arrival.taken(piece) || arrival.sealed) return;
+    ledger.expect(piece, attestation);
+    await store(piece, bytes, peer, sha256);
+  }
+
+  function refuse(peer: PeerIdString): void {
+    components.onPolluter(peer);
+    excluded.add(peer);
+    exchange?.forget(peer);
+    components.registration.doubt(peer);
+    syncSoon();
+  }
+
+  async function store(
+    piece: PieceIndex,
+    bytes: Uint8Array,
+    origin: Origin,
+    sha256?: Uint8Array,
+  ): Promise<void> {
     try {
-      if (!(await arrival.add(piece, bytes, origin))) return;
+      if (!(await arrival.add(piece, bytes, origin, sha256))) return;
     } catch (error) {
+      if (hasCode(error, "ERR_PIECE_MISMATCH")) {
+        ledger.forget([piece]);
+        return refuse(origin as PeerIdString);
+      }
       fail(error);
       throw error;
     }
+    ledger.stored(piece);
     exchange?.tell(piece);
     if (arrival.have.complete) committing ??= finish();
   }
@@ -303,7 +350,11 @@ export function createTransfer(components: TransferComponents): Transfer {
   /** The bytes are not the blob's. What did not come from the upstream is fetched again, from there. */
   async function dispute(error: unknown): Promise<void> {
     // Sealed until the members are excluded: they would fill the gaps again.
+    const signers = new Map(
+      [...arrival.have].map((piece) => [piece, ledger.signer(piece)] as const),
+    );
     const given = await arrival.dropUntrusted();
+    ledger.forget(given.keys());
     arrival.seal(false);
     if (given.size === 0) {
       keepArrived = false;
@@ -311,7 +362,9 @@ export function createTransfer(components: TransferComponents): Transfer {
       return;
     }
     for (const [piece, what] of given) {
-      disputed.set(piece, what);
+      const signer = signers.get(piece);
+      disputed.set(piece, { hash: what.hash, origin: signer ?? what.origin });
+      if (signer !== undefined) excluded.add(signer);
       if (what.origin !== "store") excluded.add(what.origin as PeerIdString);
     }
     logger.warn(
@@ -350,6 +403,7 @@ export function createTransfer(components: TransferComponents): Transfer {
     leave();
     await lessee[Symbol.asyncDispose]();
     await (keepArrived ? ingest[Symbol.asyncDispose]() : ingest.discard());
+    await components.ledgerLog?.close(state === "committed" || !keepArrived);
     onEnd();
     closed.resolve();
   }
@@ -386,6 +440,7 @@ export function createTransfer(components: TransferComponents): Transfer {
       return failure;
     },
     exchange,
+    ledger,
     finished: outcome.promise,
     join() {
       const user: TransferUser = {

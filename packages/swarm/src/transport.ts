@@ -37,6 +37,8 @@ export interface MembershipEvents {
  */
 export interface PeerTransport {
   readonly self: PeerIdString;
+  /** The site's public name, the same for all its members; empty for a machine without a site. */
+  readonly site: string;
   /** Live, admitted members, without self. */
   members(): readonly PeerIdString[];
   /**

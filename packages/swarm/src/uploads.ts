@@ -1,10 +1,11 @@
 import type { Digest } from "@shoal/oci";
 import { type Clock, sleep } from "@shoal/runtime";
-import type { BlobHandle, Store } from "@shoal/store";
+import { type BlobHandle, pieceAt, pieceGeometry, type Store } from "@shoal/store";
+import type { Holdings } from "./holdings.ts";
 import type { AnswerOptions, PeerIdString } from "./transport.ts";
 import { encodeBlockReply } from "./wire/codec.ts";
 import { createTokenBucket } from "./uplink/token-bucket.ts";
-import type { Block } from "./wire/messages.ts";
+import type { Attestation, Block } from "./wire/messages.ts";
 
 /** Blocks that are read and sent at a time. */
 const UPLOAD_SLOTS = 24;
@@ -14,11 +15,17 @@ const MAX_HANDLES = 64;
 /** With a limit: whoever would wait longer than this is told to ask others. Milliseconds. */
 const QUEUE_MS = 1000;
 
+/** Bytes of one piece, with what vouches for the piece. */
+export interface AttestedBytes {
+  readonly bytes: Uint8Array;
+  readonly attestation: Attestation;
+}
+
 /** A blob that is arriving and already given to others. */
 export interface PartialBlob {
   readonly sizeBytes: number;
-  /** The bytes, or `undefined` while their piece is missing. */
-  read(offset: number, length: number): Promise<Uint8Array | undefined>;
+  /** The bytes and who vouches for their piece, or `undefined` while it is missing. */
+  read(offset: number, length: number): Promise<AttestedBytes | undefined>;
   /** Others that have the piece at `offset`. */
   others(offset: number): readonly PeerIdString[];
 }
@@ -34,6 +41,7 @@ export interface Uploads extends AsyncDisposable {
 
 export interface UploadsComponents {
   readonly store: Pick<Store, "open">;
+  readonly holdings: Holdings;
   readonly clock: Clock;
   readonly partial: (digest: Digest) => PartialBlob | undefined;
   readonly shares: (digest: Digest) => boolean;
@@ -49,7 +57,7 @@ interface CachedHandle {
 }
 
 export function createUploads(components: UploadsComponents): Uploads {
-  const { store, clock, partial, shares, onBytes } = components;
+  const { store, holdings, clock, partial, shares, onBytes } = components;
   const handles = new Map<Digest, CachedHandle>();
   const bucket = createTokenBucket();
   let limit = components.bytesPerSecond;
@@ -72,7 +80,7 @@ export function createUploads(components: UploadsComponents): Uploads {
     });
   }
 
-  async function readCommitted(block: Block): Promise<Uint8Array | undefined> {
+  async function readCommitted(block: Block): Promise<AttestedBytes | undefined> {
     let cached = handles.get(block.digest);
     if (cached === undefined) {
       for (const [digest, other] of handles)
@@ -90,7 +98,10 @@ export function createUploads(components: UploadsComponents): Uploads {
       }
       if (handle.sizeBytes !== block.size || block.offset + block.length > block.size)
         return undefined;
-      return await handle.read(block.offset, block.length);
+      const piece = pieceAt(pieceGeometry(block.size), block.offset);
+      const attestation = await holdings.attest(handle, piece);
+      if (attestation === undefined) return undefined;
+      return { bytes: await handle.read(block.offset, block.length), attestation };
     } catch (error) {
       handles.delete(block.digest);
       throw error;
@@ -100,11 +111,11 @@ export function createUploads(components: UploadsComponents): Uploads {
     }
   }
 
-  async function read(block: Block): Promise<Uint8Array | undefined> {
+  async function read(block: Block): Promise<AttestedBytes | undefined> {
     const arriving = partial(block.digest);
     if (arriving !== undefined && arriving.sizeBytes === block.size) {
-      const bytes = await arriving.read(block.offset, block.length);
-      if (bytes !== undefined) return bytes;
+      const given = await arriving.read(block.offset, block.length);
+      if (given !== undefined) return given;
     }
     return await readCommitted(block);
   }
@@ -144,12 +155,13 @@ export function createUploads(components: UploadsComponents): Uploads {
       afterSent(() => {
         active -= 1;
       });
-      const bytes = await read(block);
-      if (bytes === undefined) return encodeBlockReply({ status: "missing", alternatives: [] });
+      const given = await read(block);
+      if (given === undefined) return encodeBlockReply({ status: "missing", alternatives: [] });
+      const { bytes, attestation } = given;
       await pace(bytes.length);
       uploadedBytes += bytes.length;
       onBytes(bytes.length);
-      return encodeBlockReply({ status: "ok", alternatives: [] }, bytes);
+      return encodeBlockReply({ status: "ok", attestation, alternatives: [] }, bytes);
     },
     async [Symbol.asyncDispose]() {
       sweep?.[Symbol.dispose]();

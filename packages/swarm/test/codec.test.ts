@@ -118,6 +118,23 @@ describe("wire codec", () => {
     expect([...got]).toEqual([1, 2, 3]);
   });
 
+  it("carries who vouches for the piece in a block's head", () => {
+    const attestation = {
+      signer: testPeerId("a"),
+      first: 3,
+      hashes: new Uint8Array(64),
+      source: "holder" as const,
+      signature: new Uint8Array(64),
+    };
+    const frame = Buffer.concat(encodeBlockReply({ status: "ok", attestation, alternatives: [] }));
+    expect(decodeBlockReply(frame).head.attestation).toEqual(attestation);
+    const long = { ...attestation, hashes: new Uint8Array(65 * 32) };
+    const bad = encodeBlockReply({ status: "ok", attestation: long, alternatives: [] });
+    expect(() => decodeBlockReply(Buffer.concat(bad))).toThrow(
+      expect.objectContaining({ code: "ERR_MESSAGE" }),
+    );
+  });
+
   it("refuses a block over 1 MiB", () => {
     const block = { type: "block", digest, size: 1 << 22, repository: "ghcr.io/a/b", offset: 0 };
     const frame = encodeBlock({ ...block, type: "block", length: 1024 * 1024 + 1 });

@@ -161,6 +161,7 @@ export function createVirtualSite(
       nodes.set(peer, node);
       const transport: PeerTransport = {
         self: peer,
+        site: "virtual",
         members() {
           node.others ??= node.alive ? [...nodes.keys()].filter((other) => other !== peer) : [];
           return node.others;

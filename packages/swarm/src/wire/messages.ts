@@ -7,6 +7,8 @@ export const WIRE_VERSION = 1;
 
 const MAX_PEERS = 256;
 const MAX_PIECES = 1 << 20;
+/** Pieces that one attestation may vouch for. */
+const MAX_ATTESTED = 64;
 const count = z.number().int().nonnegative();
 const digest = z.custom<Digest>((value) => typeof value === "string" && isDigest(value));
 const peer = z.custom<PeerIdString>(
@@ -204,9 +206,24 @@ export const BlockSchema = z.strictObject({
 });
 export type Block = z.infer<typeof BlockSchema>;
 
+/** What its signer says of consecutive pieces: that the upstream or a verified blob has them so. */
+const AttestationSchema = z.strictObject({
+  signer: peer,
+  /** First piece. */
+  first: count,
+  /** sha256 of each piece, one after another. */
+  hashes: bytes.refine((value) => value.length <= MAX_ATTESTED * 32),
+  /** Whether the signer read the pieces from the upstream, or holds the whole verified blob. */
+  source: z.enum(["upstream", "holder"]),
+  signature: bytes.refine((value) => value.length <= 64),
+});
+export type Attestation = z.infer<typeof AttestationSchema>;
+
 /** Goes before the bytes of a block. */
 export const BlockHeadSchema = z.strictObject({
   status: z.enum(["ok", "busy", "missing"]),
+  /** Vouches for the whole piece that the bytes are of. */
+  attestation: AttestationSchema.optional(),
   /** Others that are known to have the piece, when busy. */
   alternatives: z.array(peer).max(8),
 });
