@@ -1,9 +1,9 @@
 /** `npm run bench -- SCENARIO`: what the data path does, as ratios to what bounds it. See docs/performance.md. */
 import { Command, Option } from "commander";
 import { prepareLab } from "../test/lab/install.ts";
-import { run } from "../test/lab/run.ts";
-import { type BenchOptions, table } from "./result.ts";
 import { runAll } from "./all.ts";
+import { commitOf } from "./commit.ts";
+import { type BenchOptions, table } from "./result.ts";
 import { SCENARIOS } from "./scenarios.ts";
 
 const PROGRAMS = ["ip", "nsenter", "sysctl", "curl", "docker-registry", "skopeo", "iptables"];
@@ -16,17 +16,6 @@ const STANDARD: BenchOptions = {
   rounds: 3,
   client: "api",
 };
-
-/** How the code was when it was measured; what is not committed is told. */
-async function commitOf(): Promise<string> {
-  const git = async (...words: readonly string[]): Promise<string> =>
-    (await run(["git", "-C", import.meta.dirname, ...words])).trim();
-  const head = await git("rev-parse", "HEAD").catch(() => "unknown");
-  const changed = await git("status", "--porcelain", "--untracked-files=no").catch(() => "");
-  return changed.split("\n").every((line) => line === "" || line.includes("bench/results/"))
-    ? head
-    : `${head}, changed`;
-}
 
 const list = Object.entries(SCENARIOS).map(([name, { what }]) => `  ${name.padEnd(18)}${what}`);
 const command = new Command("bench")

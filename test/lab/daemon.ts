@@ -6,6 +6,8 @@ import { type Running, start, until } from "./processes.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
 export const NODE = join(ROOT, "node_modules/.bin/node");
+/** Twenty daemons that start at once on two cores take their time. */
+const READY_MS = 60_000;
 const MAIN = join(ROOT, "packages/daemon/src/main.ts");
 
 export interface LabDaemonInit {
@@ -84,14 +86,18 @@ export async function startDaemon(init: LabDaemonInit): Promise<LabDaemon> {
 
   async function begin(): Promise<void> {
     running = start(command, { outputFile });
-    await until("the daemon answers", async () => {
-      if (!running.isRunning)
-        throw new Error(`the daemon ended: ${(await running.output()).slice(-2000)}`);
-      return await api.status().then(
-        () => true,
-        () => false,
-      );
-    });
+    await until(
+      "the daemon answers",
+      async () => {
+        if (!running.isRunning)
+          throw new Error(`the daemon ended: ${(await running.output()).slice(-2000)}`);
+        return await api.status().then(
+          () => true,
+          () => false,
+        );
+      },
+      READY_MS,
+    );
   }
 
   await begin();
@@ -103,7 +109,8 @@ export async function startDaemon(init: LabDaemonInit): Promise<LabDaemon> {
     state,
     status: async () => await api.status(),
     async peersUp(count) {
-      await until(`${count} peers are up`, async () => (await api.status()).peersUp >= count);
+      const enough = async (): Promise<boolean> => (await api.status()).peersUp >= count;
+      await until(`${count} peers are up`, enough, READY_MS);
     },
     async logs() {
       const lines = (await running.output()).split("\n").filter((line) => line.startsWith("{"));
