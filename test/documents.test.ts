@@ -38,5 +38,5 @@ it("the container installs every package, and runs the daemon as npm start does"
     expect(dockerfile).toContain(`COPY packages/${name}/package.json packages/${name}/\n`);
   const { scripts } = JSON.parse(read("package.json")) as { scripts: { start: string } };
   const command = /^CMD (\[.*\])$/m.exec(dockerfile)?.[1] ?? "[]";
-  expect((JSON.parse(command) as string[]).join(" ")).toBe(scripts.start);
+  expect(`exec ${(JSON.parse(command) as string[]).join(" ")}`).toBe(scripts.start);
 });

@@ -6,19 +6,44 @@ import { createProgram } from "./program.ts";
 import { processTerminal } from "./terminal.ts";
 import { printable } from "./text.ts";
 
+/** A terminal signals its whole group, and npm passes its own on: what comes this soon after is the same Ctrl-C. */
+const SAME_SIGNAL_MS = 500;
+
 const interrupt = new AbortController();
+let interruptedMs = 0;
 function stop(): void {
-  if (interrupt.signal.aborted) process.exit(EXIT.interrupted);
+  if (interrupt.signal.aborted) {
+    if (performance.now() - interruptedMs > SAME_SIGNAL_MS) process.exit(EXIT.interrupted);
+    return;
+  }
+  interruptedMs = performance.now();
   interrupt.abort(new CodedError("ERR_INTERRUPTED", "interrupted"));
   // Ends the wait for a token.
   process.stdin.destroy();
 }
 process.on("SIGINT", stop);
 process.on("SIGTERM", stop);
-// Whoever reads the pipe has seen enough: `shoal pulls | head`.
-process.stdout.on("error", () => process.exit(EXIT.ok));
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  // Whoever reads the pipe has seen enough: `shoal pulls | head`.
+  if (error.code === "EPIPE") process.exit(EXIT.ok);
+  writeError(
+    new CodedError(
+      "ERR_OUTPUT",
+      `standard output can't be written (${error.code}); is its disk full?`,
+    ),
+  );
+  process.exit(EXIT.failed);
+});
 
 const json = process.argv.includes("--json");
+function writeError({ code, message }: CodedError): void {
+  process.stderr.write(
+    json
+      ? `${JSON.stringify({ error: { code, message } })}\n`
+      : `error [${code}]: ${printable(message)}\n`,
+  );
+}
+
 const program = createProgram({
   terminal: processTerminal(),
   env: process.env,
@@ -45,12 +70,7 @@ try {
             "ERR_INTERNAL",
             error instanceof Error ? (error.stack ?? error.message) : String(error),
           );
-    const { code, message } = coded;
-    process.stderr.write(
-      json
-        ? `${JSON.stringify({ error: { code, message } })}\n`
-        : `error [${code}]: ${printable(message)}\n`,
-    );
+    writeError(coded);
     process.exitCode = exitCodeOf(coded);
   }
 }

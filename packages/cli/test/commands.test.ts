@@ -1,4 +1,4 @@
-import { writeFile } from "node:fs/promises";
+import { open, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type ScriptedDaemonInit, startScriptedDaemon } from "@shoal/api/testing";
 import { expect, test } from "vitest";
@@ -241,4 +241,16 @@ test("cancel tells the daemon; an empty token is wrong usage", async () => {
 
 test("--version", async () => {
   expect(await shoal(["--version"])).toMatchObject({ code: 0, out: "0.1.0\n" });
+});
+
+test("output that can't be written is told, and fails", async () => {
+  await using site = await scripted({ status });
+  const full = await open("/dev/full", "w");
+  try {
+    const { code, err } = await shoal(["status", "--socket", site.socketPath], { output: full.fd });
+    expect(code).toBe(1);
+    expect(err).toMatch(/^error \[ERR_OUTPUT\]: .*ENOSPC/);
+  } finally {
+    await full.close();
+  }
 });

@@ -86,6 +86,8 @@ export interface RunInit {
   readonly env?: Readonly<Record<string, string>>;
   /** Called with all of standard error and output so far; true sends SIGINT, once. */
   readonly interruptWhen?: (text: string) => boolean;
+  /** A file for standard output, in place of a pipe. */
+  readonly output?: number;
 }
 
 const MAIN = new URL("../src/main.ts", import.meta.url).pathname;
@@ -93,7 +95,10 @@ const MAIN = new URL("../src/main.ts", import.meta.url).pathname;
 /** Runs `shoal` as a process of its own, its streams being pipes. */
 export async function shoal(args: readonly string[], init: RunInit = {}): Promise<Ran> {
   const env = { PATH: process.env["PATH"] ?? "", ...init.env };
-  const child = spawn(process.execPath, [MAIN, ...args], { env });
+  const child = spawn(process.execPath, [MAIN, ...args], {
+    env,
+    stdio: ["pipe", init.output ?? "pipe", "pipe"],
+  });
   let out = "";
   let err = "";
   let interrupted = false;
@@ -102,17 +107,17 @@ export async function shoal(args: readonly string[], init: RunInit = {}): Promis
     interrupted = true;
     child.kill("SIGINT");
   };
-  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+  child.stdout?.setEncoding("utf8").on("data", (text: string) => {
     out += text;
     look();
   });
-  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+  child.stderr!.setEncoding("utf8").on("data", (text: string) => {
     err += text;
     look();
   });
   // A command that does not read its input may be gone before it is written.
-  child.stdin.on("error", () => undefined);
-  child.stdin.end(init.input ?? "");
+  child.stdin!.on("error", () => undefined);
+  child.stdin!.end(init.input ?? "");
   const code = await new Promise<number | null>((resolve, reject) => {
     child.on("error", reject);
     child.on("close", resolve);

@@ -31,6 +31,7 @@ const HELP: Readonly<Record<string, string>> = {
 export function parseCommandLine(
   argv: readonly string[],
   write: (text: string) => void,
+  writeError: (text: string) => void,
 ): CommandLine | undefined {
   const command = new Command("shoald")
     .description(
@@ -40,7 +41,14 @@ export function parseCommandLine(
     .option("-c, --config <file>", "configuration file (YAML), $SHOAL_CONFIG")
     .allowExcessArguments(false)
     .exitOverride()
-    .configureOutput({ writeOut: write, writeErr: write })
+    .configureOutput({
+      writeOut: write,
+      writeErr: writeError,
+      outputError: (text, print) =>
+        print(
+          `error [ERR_USAGE]: ${text.trim().replace(/^error: /, "")}; run with --help to see how it is used\n`,
+        ),
+    })
     .addHelpText(
       "after",
       "\nFlags go before variables of the environment, these before the file, and the file before defaults.\nWithout any, the daemon works: mirror 127.0.0.1:5055, API on a Unix socket, members found by mDNS.\n\nExamples:\n  npm start\n  npm start -- --state /srv/shoal --swarm-peers 10.0.0.7,10.0.0.8\n  SHOAL_LOG_LEVEL=debug npm start",

@@ -8,15 +8,27 @@ import { welcome } from "./welcome.ts";
 
 const USAGE = 2;
 const FAILED = 1;
+/** A terminal signals its whole group, and npm passes its own on: what comes this soon after is the same Ctrl-C. */
+const SAME_SIGNAL_MS = 500;
 
 const environment = { env: process.env, uid: process.getuid?.() ?? 0 };
 const printError = (text: string): void => void process.stderr.write(text);
 
-// Whoever reads the pipe has seen enough: `--help | head`.
-process.stdout.on("error", () => process.exit(FAILED));
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  // Whoever reads the pipe has seen enough: `--help | head`.
+  if (error.code !== "EPIPE")
+    printError(
+      `error [ERR_OUTPUT]: standard output can't be written (${error.code}); is its disk full?\n`,
+    );
+  process.exit(FAILED);
+});
 
 async function main(): Promise<void> {
-  const line = parseCommandLine(process.argv.slice(2), (text) => void process.stdout.write(text));
+  const line = parseCommandLine(
+    process.argv.slice(2),
+    (text) => void process.stdout.write(text),
+    printError,
+  );
   if (line === undefined) return;
   const configuration = await loadConfiguration({
     environment,
@@ -25,11 +37,14 @@ async function main(): Promise<void> {
   });
   const logger = createLogger(configuration.log, process.stderr.isTTY, printError);
   const stopped = Promise.withResolvers<string>();
+  let stoppedMs: number | undefined;
   for (const signal of ["SIGTERM", "SIGINT"] as const)
     process.on(signal, () => {
+      const nowMs = performance.now();
+      stoppedMs ??= nowMs;
       stopped.resolve(signal);
       // Whoever asks twice does not want to wait.
-      process.on(signal, () => process.exit(FAILED));
+      if (nowMs - stoppedMs > SAME_SIGNAL_MS) process.exit(FAILED);
     });
   const daemon = await startDaemon({ logger, environment }, configuration);
   process.stdout.write(welcome(daemon.places));

@@ -29,7 +29,10 @@ describe("the daemon's process", () => {
     let err = "";
     child.stdout.on("data", (chunk: Buffer) => {
       out += chunk.toString();
-      if (untilText?.test(out) === true) child.kill("SIGTERM");
+      if (untilText?.test(out) !== true) return;
+      child.kill("SIGTERM");
+      // npm passes on to its child what the terminal has sent to both.
+      setTimeout(() => child.kill("SIGTERM"), 5);
     });
     child.stderr.on("data", (chunk: Buffer) => {
       err += chunk.toString();
@@ -124,7 +127,10 @@ describe("the daemon's process", () => {
   });
 
   it("ends with 2 for wrong usage, and one line for a failure", async () => {
-    expect((await launch(["--nonsense"])).code).toBe(2);
+    const usage = await launch(["--nonsense"]);
+    expect(usage.code).toBe(2);
+    expect(usage.err).toMatch(/^error \[ERR_USAGE\]: unknown option '--nonsense'.*--help[^\n]*\n$/);
+    expect(usage.out).toBe("");
     const { code, err } = await launch([...local(), "--swarm-port=x"]);
     expect(code).toBe(2);
     expect(err).toMatch(/^error \[ERR_CONFIG\]: --swarm-port: .*\n$/);

@@ -1,6 +1,8 @@
 import { rename } from "node:fs/promises";
+import { join } from "node:path";
 import { CodedError, type Logger } from "@shoal/runtime";
 import { Level } from "level";
+import { lockHolder } from "./lock-holder.ts";
 import { storeError } from "./store-io.ts";
 import type { RecordTable } from "./types.ts";
 
@@ -57,12 +59,15 @@ async function openOrReplace(path: string, logger: Logger): Promise<Level> {
     await first.open();
     return first;
   } catch (error) {
-    if (isLocked(error))
+    if (isLocked(error)) {
+      const pid = await lockHolder(join(path, "LOCK"));
+      const who = pid === undefined ? "another daemon" : `another daemon (process ${pid})`;
       throw new CodedError(
         "ERR_STORE_LOCKED",
-        `another daemon uses the store at ${path}; stop it, or set state to another folder`,
-        { cause: error, details: { path } },
+        `${who} uses the store at ${path}; stop it, or set state to another folder`,
+        { cause: error, details: { path, pid } },
       );
+    }
     if (!isDamaged(error)) throw storeError(causeOf(error), path);
     // The blobs are the truth. What the index held is found again or can be done without.
     const aside = `${path}.damaged-${process.pid}`;

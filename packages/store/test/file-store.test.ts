@@ -130,7 +130,10 @@ describe("the store on disk", () => {
 
   it("is opened by one daemon at a time", async () => {
     await using _first = await open();
-    await expect(open()).rejects.toMatchObject({ code: "ERR_STORE_LOCKED" });
+    await expect(open()).rejects.toMatchObject({
+      code: "ERR_STORE_LOCKED",
+      message: expect.stringMatching(/^another daemon( \(process [0-9]+\))? uses the store at /),
+    });
   });
 
   it("makes a damaged index anew, and keeps the blobs", async () => {
