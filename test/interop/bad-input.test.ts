@@ -122,7 +122,7 @@ describe("bad input ends in an error with a code and the next step", () => {
   it("a mistyped token", async () => {
     const token = await daemon.api.token();
     const typo = token.slice(0, -1) + (token.endsWith("0") ? "1" : "0");
-    await expect(daemon.api.join(typo)).rejects.toMatchObject({
+    await expect(daemon.api.join({ token: typo })).rejects.toMatchObject({
       code: "ERR_TOKEN_INVALID",
       message: expect.stringMatching(/mistyped/) as never,
     });

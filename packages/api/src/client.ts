@@ -5,6 +5,9 @@ import {
   type ApiEvent,
   type Image,
   ImageListSchema,
+  type JoinOutcome,
+  JoinOutcomeSchema,
+  type JoinRequest,
   type Limits,
   type LimitsChange,
   LimitsSchema,
@@ -55,8 +58,8 @@ export interface ApiClient extends AsyncDisposable {
   events(filter?: EventFilter, options?: AbortOptions): AsyncIterable<ApiEvent>;
   /** The site's token, by which another machine joins. A secret. */
   token(options?: AbortOptions): Promise<string>;
-  /** Leaves the site of now for that of `token`. */
-  join(token: string, options?: AbortOptions): Promise<Status>;
+  /** Joins the token's site. @throws ERR_SITE_MEMBER when another would be left without `replace` */
+  join(request: JoinRequest, options?: AbortOptions): Promise<JoinOutcome>;
 }
 
 /** Connects when first asked something; disposing closes what is open. */
@@ -96,12 +99,8 @@ export function createApiClient(init: ApiClientInit): ApiClient {
       const request = { method: "GET", path: "/v1/site/token" } as const;
       return (await exchange.ask(request, TokenSchema, options)).token;
     },
-    join: (token, options = {}) =>
-      exchange.ask(
-        { method: "POST", path: "/v1/site/join", body: { token } },
-        StatusSchema,
-        options,
-      ),
+    join: (body, options = {}) =>
+      exchange.ask({ method: "POST", path: "/v1/site/join", body }, JoinOutcomeSchema, options),
     [Symbol.asyncDispose]: () => exchange[Symbol.asyncDispose](),
   };
 }

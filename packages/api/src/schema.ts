@@ -100,6 +100,8 @@ export const StatusSchema = z.object({
   peerId: z.string(),
   startedAt: z.iso.datetime(),
   stateFolder: z.string(),
+  /** Public name of the site, which tells nothing of its token; absent without one. */
+  site: z.string().optional(),
   mirror: z.array(z.string()),
   swarm: z.array(z.string()),
   mdns: z.enum(["on", "off", "failing"]),
@@ -130,8 +132,22 @@ export type Status = z.infer<typeof StatusSchema>;
 
 /** `GET /v1/site/token` */
 export const TokenSchema = z.object({ token: z.string() });
-/** `POST /v1/site/join`; answered with the status after joining. */
-export const JoinRequestSchema = z.strictObject({ token: z.string().min(1).max(256) });
+/** `POST /v1/site/join` */
+export const JoinRequestSchema = z.strictObject({
+  token: z.string().min(1).max(256),
+  /** Whether another site may be left for it, whose token is forgotten here. @default false */
+  replace: z.boolean().optional(),
+});
+export type JoinRequest = z.infer<typeof JoinRequestSchema>;
+
+/** What joining has changed; `site` and `left` are public names of sites. */
+export const JoinOutcomeSchema = z.object({
+  outcome: z.enum(["joined", "already-member", "moved"]),
+  site: z.string(),
+  /** The site that was left, when moved. */
+  left: z.string().optional(),
+});
+export type JoinOutcome = z.infer<typeof JoinOutcomeSchema>;
 
 const limit = z.number().int().min(1).max(1e12);
 const siteSetting = z.object({ at: z.iso.datetime(), by: z.string() });

@@ -22,6 +22,7 @@ With --json a failure is {"error":{"code","message"}} on standard error.`;
 export function exitCodeOf(error: unknown): number {
   if (hasCode(error, "ERR_DAEMON_UNREACHABLE", "ERR_SOCKET_PERMISSION")) return EXIT.unreachable;
   if (hasCode(error, "ERR_UPSTREAM_NOT_FOUND", "ERR_PLATFORM_NOT_FOUND")) return EXIT.notFound;
+  if (hasCode(error, "ERR_INTERRUPTED")) return EXIT.interrupted;
   if (hasCode(error, "ERR_UPSTREAM_UNAUTHORIZED", "ERR_UPSTREAM_DENIED")) return EXIT.denied;
   if (
     hasCode(

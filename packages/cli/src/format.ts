@@ -50,16 +50,52 @@ export function cut(text: string, columns: number): string {
       : `${text.slice(0, columns - 1)}…`;
 }
 
-/** Columns of a table, each as wide as its widest cell, the last one cut to what is left. */
-export function table(rows: readonly (readonly string[])[], columns: number): string[] {
+/** `1 blob`, `2 blobs` */
+export function formatCount(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+/** Lines of at most `columns`, broken at blanks, and in a word only where it is longer than a line. */
+export function wrap(text: string, columns: number): string[] {
+  const room = Math.max(1, columns);
+  const lines: string[] = [];
+  let rest = text;
+  while (rest.length > room) {
+    const blank = rest.lastIndexOf(" ", room);
+    const end = blank > 0 ? blank : room;
+    lines.push(rest.slice(0, end).trimEnd());
+    rest = rest.slice(end).trimStart();
+  }
+  return rest === "" ? lines : [...lines, rest];
+}
+
+/** {@link wrap} with every line after `margin` blanks. */
+export function wrapBeside(text: string, columns: number, margin: number): string[] {
+  return wrap(text, columns - margin).map((line) => cut(" ".repeat(margin) + line, columns));
+}
+
+/**
+ * Columns of a table, each as wide as its widest cell. Where they are wider than `columns`, those of
+ * the indexes in `dispensable` are left out, the first one first, and then the last column is cut.
+ */
+export function table(
+  rows: readonly (readonly string[])[],
+  columns: number,
+  dispensable: readonly number[] = [],
+): string[] {
   const widths: number[] = [];
   for (const row of rows)
     for (const [index, cell] of row.entries())
       widths[index] = Math.max(widths[index] ?? 0, cell.length);
+  let kept = [...widths.keys()];
+  for (const index of dispensable) {
+    const width = kept.reduce((sum, at) => sum + widths[at]! + 2, -2);
+    if (width > columns) kept = kept.filter((at) => at !== index);
+  }
   return rows.map((row) =>
     cut(
-      row
-        .map((cell, index) => (index === row.length - 1 ? cell : cell.padEnd(widths[index]!)))
+      kept
+        .map((at) => (row[at] ?? "").padEnd(widths[at]!))
         .join("  ")
         .trimEnd(),
       columns,

@@ -1,12 +1,25 @@
 import { readFileSync } from "node:fs";
-import { type ApiClient, CodedError, createApiClient, defaultSocketPath } from "@shoal/api";
+import {
+  type ApiClient,
+  CodedError,
+  createApiClient,
+  defaultSocketPath,
+  hasCode,
+} from "@shoal/api";
 import { Command } from "commander";
 import { EXIT, EXIT_HELP } from "./exit-codes.ts";
 import { parseLimitsChange } from "./limits-command.ts";
 import { pullCommand } from "./pull-command.ts";
 import type { Terminal } from "./terminal.ts";
 import { readToken, type TokenInput } from "./token-input.ts";
-import { imageLines, limitLines, peerLines, pullListLines, statusLines } from "./views.ts";
+import {
+  imageLines,
+  joinLines,
+  limitLines,
+  peerLines,
+  pullListLines,
+  statusLines,
+} from "./views.ts";
 
 export interface ProgramContext {
   readonly terminal: Terminal;
@@ -55,6 +68,20 @@ export function createProgram(context: ProgramContext): Command {
   }
 
   const signal = context.interrupted;
+
+  /** The id that begins with `start`; `start` itself when the daemon shall say that there is none. */
+  async function wholeId(client: ApiClient, start: string): Promise<string> {
+    const ids = (await client.pulls({ signal })).map(({ id }) => id);
+    if (ids.includes(start)) return start;
+    const found = ids.filter((id) => id.startsWith(start));
+    if (found.length > 1)
+      throw new CodedError(
+        "ERR_USAGE",
+        `${found.length} pulls begin with ${start}: ${found.join(", ")}; write more of the one you mean`,
+      );
+    return found[0] ?? start;
+  }
+
   const program = new Command("shoal")
     .description("Talks to this machine's Shoal daemon: pull images, see peers, join a site.")
     .version(version)
@@ -88,6 +115,10 @@ export function createProgram(context: ProgramContext): Command {
     .option("--all-platforms", "everything that the image's index lists")
     .option("-q, --quiet", "print the digest only")
     .option("-d, --detach", "print the pull's id and leave it to the daemon")
+    .addHelpText(
+      "after",
+      "\nWith --json every change of the pull is a line on standard output. The last line of one that fails\nhas the state failed and the error, which is told on standard error besides.",
+    )
     .action(
       async (
         reference: string,
@@ -151,12 +182,13 @@ export function createProgram(context: ProgramContext): Command {
   );
 
   command("cancel", "Cancel a pull; what has arrived is kept for the next one", ["shoal cancel ID"])
-    .argument("<id>", "the pull's id, as `shoal pulls` shows it")
+    .argument("<id>", "the pull's id, or its beginning, as `shoal pulls` shows it")
     .action(
       async (id: string, options: CommonOptions) =>
         await withClient(options, async (client) => {
-          await client.cancelPull(id, { signal });
-          print({ cancelled: id }, options, () => [`cancelled ${id}`]);
+          const whole = await wholeId(client, id);
+          await client.cancelPull(whole, { signal });
+          print({ cancelled: whole }, options, () => [`cancelled ${id}`]);
         }),
     );
 
@@ -200,33 +232,37 @@ export function createProgram(context: ProgramContext): Command {
   );
 
   command("join", "Join the site of a token, read from standard input", [
+    "shoal join",
     "shoal join < token-file",
-    "ssh member shoal token | shoal join",
-    "SHOAL_TOKEN_FILE=/run/secrets/site shoal join",
+    "ssh member shoal token | shoal join --replace",
+    "SHOAL_TOKEN_FILE=/run/secrets/site shoal join < /dev/null",
   ])
+    .option("--replace", "leave the site that this machine is in; its token is forgotten here")
     .allowExcessArguments(true)
     // So that `--token=…` comes to the answer below, and is not repeated in an error.
     .allowUnknownOption(true)
     .addHelpText(
       "after",
-      "\nThe token is read from $SHOAL_TOKEN_FILE, $SHOAL_TOKEN or standard input, never from the command\nline, where every user of the machine can see it.",
+      "\nThe token is read from standard input if anything is piped in, else from $SHOAL_TOKEN_FILE or\n$SHOAL_TOKEN, else asked for, and not shown. It is never taken from the command line, where every\nuser of the machine can see it. The output of `shoal token --json` will do as well.",
     )
-    .action(async (options: CommonOptions, join: Command) => {
+    .action(async (options: CommonOptions & { replace?: boolean }, join: Command) => {
       if (join.args.length > 0)
         throw new CodedError(
           "ERR_USAGE",
           "join takes no arguments: a token on the command line can be seen by every user, and is in the shell's history now: remove it there, and give it on standard input, as in `shoal join < file`",
         );
-      const token = await readToken({
+      const { text: token, source } = await readToken({
         env: context.env,
         stdin: context.stdin,
-        prompt: () => terminal.err("paste the token that `shoal token` printed on a member: "),
+        tell: (text) => terminal.err(text),
       });
       await withClient(options, async (client) => {
-        const status = await client.join(token, { signal });
-        print(status, options, () => [
-          "joined: other members show up in `shoal peers` within seconds",
-        ]);
+        const request = options.replace === true ? { token, replace: true } : { token };
+        const joined = await client.join(request, { signal }).catch((error: unknown) => {
+          if (!hasCode(error, "ERR_TOKEN_INVALID")) throw error;
+          throw new CodedError(error.code, `${source}: ${error.message}`, { cause: error });
+        });
+        print(joined, options, () => joinLines(joined));
       });
     });
 

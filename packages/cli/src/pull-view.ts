@@ -149,9 +149,16 @@ export function newlyEnded(before: Pull | undefined, pull: Pull): string[] {
         (state === "done" || state === "failed") && known.get(digest) !== state,
     )
     .map((layer) => {
-      const { sizeBytes, fromPeersBytes } = layer;
-      const share =
-        layer.state === "done" ? `, ${formatShare(fromPeersBytes, sizeBytes)} from peers` : "";
-      return `${layer.state} ${shortDigest(plain(layer.digest))} ${formatBytes(sizeBytes)}${share}`;
+      const { sizeBytes, state, digest } = layer;
+      const origin = state === "done" ? `, ${originOf(layer)}` : "";
+      return `${state} ${shortDigest(plain(digest))} ${formatBytes(sizeBytes)}${origin}`;
     });
+}
+
+function originOf({ sizeBytes, fromPeersBytes, fromStoreBytes }: LayerProgress): string {
+  if (fromStoreBytes > 0 && fromStoreBytes >= sizeBytes) return "was here";
+  const peers = `${formatShare(fromPeersBytes, sizeBytes)} from peers`;
+  return fromStoreBytes === 0
+    ? peers
+    : `${peers}, ${formatShare(fromStoreBytes, sizeBytes)} was here`;
 }

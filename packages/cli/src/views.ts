@@ -1,12 +1,23 @@
 import {
   formatRate,
   type Image,
+  type JoinOutcome,
   type Limits,
   type PeerList,
   type Pull,
   type Status,
 } from "@shoal/api";
-import { cut, formatAge, formatBytes, formatShare, shortDigest, table } from "./format.ts";
+import {
+  cut,
+  formatAge,
+  formatBytes,
+  formatCount,
+  formatShare,
+  shortDigest,
+  table,
+  wrap,
+  wrapBeside,
+} from "./format.ts";
 import { bytesOf } from "./pull-view.ts";
 import { plain } from "./text.ts";
 
@@ -14,30 +25,53 @@ function mirrorUrl(address: string): string {
   return /^https?:/.test(address) ? address : `http://${address}`;
 }
 
+/** Names of sites, pulls and machines are told apart by so many characters. */
+const SHORT_ID = 8;
+/** Columns that a value beside its label needs. */
+const MIN_VALUE = 24;
+
 /** Cells for a terminal, whatever other machines put into them. */
-function safeTable(rows: readonly (readonly string[])[], columns: number): string[] {
+function safeTable(
+  rows: readonly (readonly string[])[],
+  columns: number,
+  dispensable: readonly number[] = [],
+): string[] {
   return table(
     rows.map((row) => row.map(plain)),
     columns,
+    dispensable,
   );
+}
+
+/** Labels and values, these wrapped beside them, or below where there is too little room. */
+function labelled(rows: readonly (readonly [string, string])[], columns: number): string[] {
+  const margin = Math.max(...rows.map(([label]) => label.length)) + 2;
+  const isNarrow = columns - margin < MIN_VALUE;
+  return rows.flatMap(([label, value]) => {
+    const name = cut(plain(label), columns);
+    if (isNarrow) return [name, ...wrapBeside(plain(value), columns, 2)];
+    const [first, ...more] = wrapBeside(plain(value), columns, margin);
+    return [name.padEnd(margin) + first!.slice(margin), ...more];
+  });
 }
 
 export function statusLines(status: Status, columns: number, nowMs: number): string[] {
   const { traffic, store } = status;
   const received = traffic.fromUpstreamBytes + traffic.fromPeersBytes;
-  const rows = [
+  const rows: (readonly [string, string])[] = [
     ["version", `${status.version}, started ${formatAge(status.startedAt, nowMs)}`],
     ["peer id", status.peerId],
     ["mirror", status.mirror.map(mirrorUrl).join(", ")],
+    ["site", status.site?.slice(0, SHORT_ID) ?? "none: this machine shares with nobody"],
     ["swarm", status.swarm.join(", ") || "off: no site token; run `shoal token` or `shoal join`"],
     ["peers", `${status.peersUp} up, mDNS ${status.mdns}`],
     [
       "store",
-      `${store.blobs} blobs, ${formatBytes(store.blobBytes)}; ${formatBytes(store.freeBytes)} free in ${status.stateFolder}`,
+      `${formatCount(store.blobs, "blob")}, ${formatBytes(store.blobBytes)}; ${formatBytes(store.freeBytes)} free in ${status.stateFolder}`,
     ],
     [
       "arriving",
-      `${status.transfers} blobs, ${formatBytes(store.ingestBytes)} of unfinished ones kept`,
+      `${formatCount(status.transfers, "blob")}, ${formatBytes(store.ingestBytes)} of unfinished ones kept`,
     ],
     [
       "received",
@@ -47,32 +81,52 @@ export function statusLines(status: Status, columns: number, nowMs: number): str
       "given",
       `${formatBytes(traffic.toPeersBytes)} to peers, ${formatBytes(traffic.toClientsBytes)} to engines`,
     ],
-    ...status.registries.map(({ registry, backOffUntil, lastErrorCode }) => [
-      registry,
-      [
-        lastErrorCode === undefined ? "well" : `last failed with ${lastErrorCode}`,
-        backOffUntil === undefined ? "" : `asked again at ${backOffUntil}`,
-      ]
-        .filter((part) => part !== "")
-        .join(", "),
-    ]),
+    ...status.registries.map(
+      ({ registry, backOffUntil, lastErrorCode }) =>
+        [
+          registry,
+          [
+            lastErrorCode === undefined ? "well" : `last failed with ${lastErrorCode}`,
+            backOffUntil === undefined ? "" : `asked again at ${backOffUntil}`,
+          ]
+            .filter((part) => part !== "")
+            .join(", "),
+        ] as const,
+    ),
   ];
-  return safeTable(rows, columns);
+  return labelled(rows, columns);
 }
 
 export function peerLines({ self, peers }: PeerList, columns: number, nowMs: number): string[] {
   if (peers.length === 0)
     return ["no peers yet: run `shoal token` here and `shoal join` on another machine"];
-  const rows = peers.map(({ id, state, addresses, source, lastSeenAt, strikes }) => [
-    state,
-    id,
-    addresses[0] ?? "?",
-    source,
-    state === "up" || lastSeenAt === undefined ? "" : formatAge(lastSeenAt, nowMs),
-    strikes === 0 ? "" : `${strikes} strikes: gave wrong bytes`,
-  ]);
-  const head = ["STATE", "PEER", "ADDRESS", "FOUND BY", "LAST SEEN", ""];
-  return [...safeTable([head, ...rows], columns), cut(plain(`this machine is ${self}`), columns)];
+  const rows = (whole: boolean): string[][] =>
+    peers.map(({ id, state, addresses, source, lastSeenAt }) => [
+      state,
+      // Peer ids begin alike, and differ at their ends.
+      whole ? id : id.slice(-SHORT_ID),
+      addresses[0] ?? "?",
+      source,
+      state === "up" || lastSeenAt === undefined ? "" : formatAge(lastSeenAt, nowMs),
+    ]);
+  const head = ["STATE", "PEER", "ADDRESS", "FOUND BY", "LAST SEEN"];
+  const whole = safeTable([head, ...rows(true)], Number.POSITIVE_INFINITY);
+  const lines = whole.every((line) => line.length <= columns)
+    ? whole
+    : safeTable([head, ...rows(false)], columns, [3, 4]);
+  const notes = peers.map(({ strikes }) =>
+    strikes === 0 ? [] : note(`${formatCount(strikes, "strike")}: gave wrong bytes`, columns),
+  );
+  return [
+    lines[0]!,
+    ...peers.flatMap((_, index) => [lines[index + 1]!, ...notes[index]!]),
+    ...wrap(plain(`this machine is ${self}`), columns),
+  ];
+}
+
+/** What belongs to the line above. */
+function note(text: string, columns: number): string[] {
+  return wrapBeside(plain(text), columns, 2);
 }
 
 export function limitLines(limits: Limits, columns: number, nowMs: number): string[] {
@@ -92,7 +146,10 @@ export function limitLines(limits: Limits, columns: number, nowMs: number): stri
     set === undefined
       ? "the site's limits are those of its members' configuration"
       : `the site's limits were set ${formatAge(set.at, nowMs)} by ${set.by}`;
-  return [...safeTable([["LIMIT", "IS", "FOR"], ...rows], columns), cut(plain(origin), columns)];
+  return [
+    ...safeTable([["LIMIT", "IS", "FOR"], ...rows], columns),
+    ...wrap(plain(origin), columns),
+  ];
 }
 
 export function imageLines(images: readonly Image[], columns: number): string[] {
@@ -104,7 +161,15 @@ export function imageLines(images: readonly Image[], columns: number): string[] 
     complete ? "complete" : "partly here",
     name,
   ]);
-  return safeTable([["DIGEST", "SIZE", "", "NAME"], ...rows], columns);
+  return safeTable([["DIGEST", "SIZE", "", "NAME"], ...rows], columns, [0, 1]);
+}
+
+/** What `shoal join` has changed. */
+export function joinLines({ outcome, site, left }: JoinOutcome): string[] {
+  const name = site.slice(0, SHORT_ID);
+  if (outcome === "already-member") return [`already in site ${name}: nothing has changed`];
+  const moved = left === undefined ? "" : `, and left site ${left.slice(0, SHORT_ID)}`;
+  return [`joined site ${name}${moved}: other members show up in \`shoal peers\` within seconds`];
 }
 
 export function pullListLines(pulls: readonly Pull[], columns: number, nowMs: number): string[] {
@@ -112,12 +177,16 @@ export function pullListLines(pulls: readonly Pull[], columns: number, nowMs: nu
   const rows = pulls.map((pull) => {
     const { arrived, size } = bytesOf(pull.layers);
     return [
-      pull.id,
+      pull.id.slice(0, SHORT_ID),
       pull.state,
       formatShare(arrived, size),
       formatAge(pull.startedAt, nowMs),
       pull.reference,
     ];
   });
-  return safeTable([["ID", "STATE", "DONE", "BEGUN", "REFERENCE"], ...rows], columns);
+  const head = ["ID", "STATE", "DONE", "BEGUN", "REFERENCE"];
+  const [first, ...lines] = safeTable([head, ...rows], columns, [3, 2]);
+  const reason = ({ error }: Pull): string[] =>
+    error === undefined ? [] : note(`${error.code}: ${error.message}`, columns);
+  return [first!, ...pulls.flatMap((pull, index) => [lines[index]!, ...reason(pull)])];
 }

@@ -2,7 +2,17 @@ import { open, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type ScriptedDaemonInit, startScriptedDaemon } from "@shoal/api/testing";
 import { expect, test } from "vitest";
-import { DIGEST, donePull, layer, MIB, pull, shoal, status, temporaryFolder } from "./fixtures.ts";
+import {
+  DIGEST,
+  donePull,
+  layer,
+  MIB,
+  pull,
+  type RunInit,
+  shoal,
+  status,
+  temporaryFolder,
+} from "./fixtures.ts";
 
 async function scripted(init: Omit<ScriptedDaemonInit, "socketPath"> = {}) {
   const stack = new AsyncDisposableStack();
@@ -73,6 +83,13 @@ test.each([
   expect(code).toBe(2);
   expect(err).toContain("ERR_USAGE");
   expect(site.daemon.requests).toEqual([]);
+});
+
+test("a pipe is told what was here already", async () => {
+  const here = layer("aa", { state: "done", arrivedBytes: 50 * MIB, fromStoreBytes: 50 * MIB });
+  await using site = await scripted({ pull: [pull("fetching", { layers: [here] }), donePull] });
+  const { out } = await shoal(["pull", "alpine", "--socket", site.socketPath]);
+  expect(out).toContain("done aaaaaaaaaaaa 50.0 MiB, was here\n");
 });
 
 test("a stale answer is told", async () => {
@@ -207,14 +224,41 @@ test("the token stands alone on standard output, and can be piped into join", as
   expect(site.daemon.requests.at(-1)).toBe('POST /v1/site/join {"token":"shoal1-secret"}');
 });
 
-test("join reads SHOAL_TOKEN_FILE and SHOAL_TOKEN", async () => {
-  await using site = await scripted({ status });
+test("join reads standard input, then SHOAL_TOKEN_FILE, then SHOAL_TOKEN, and names the culprit", async () => {
+  const error = { code: "ERR_TOKEN_INVALID", message: "not a site token" };
+  const refusal = { status: 400, body: { error } };
+  await using site = await scripted({ answers: { "POST /v1/site/join": refusal } });
   const file = join(site.folder, "token");
   await writeFile(file, "from-file\n");
-  await shoal(["join", "--socket", site.socketPath], { env: { SHOAL_TOKEN_FILE: file } });
-  expect(site.daemon.requests.at(-1)).toContain('{"token":"from-file"}');
-  await shoal(["join", "--socket", site.socketPath], { env: { SHOAL_TOKEN: "from-env" } });
-  expect(site.daemon.requests.at(-1)).toContain('{"token":"from-env"}');
+  const both = { SHOAL_TOKEN_FILE: file, SHOAL_TOKEN: "from-env" };
+  const run = async (init: RunInit) => await shoal(["join", "--socket", site.socketPath], init);
+  const piped = await run({ env: both, input: "from-pipe\n" });
+  expect(piped.err).toContain("SHOAL_TOKEN_FILE is not used");
+  expect(piped.err).toContain("standard input: not a site token");
+  expect((await run({ env: both })).err).toBe(
+    `error [ERR_TOKEN_INVALID]: ${file}: not a site token\n`,
+  );
+  expect((await run({ env: { SHOAL_TOKEN: "from-env" } })).err).toContain(
+    "SHOAL_TOKEN: not a site",
+  );
+  expect(site.daemon.requests.map((request) => request.replace(/^.*from-/, ""))).toEqual([
+    'pipe"}',
+    'file"}',
+    'env"}',
+  ]);
+});
+
+test.each([
+  ["joined", undefined, "joined site 11112222: other members show up"],
+  ["already-member", undefined, "already in site 11112222: nothing has changed"],
+  ["moved", "3333444455556666", "joined site 11112222, and left site 33334444: other members"],
+])("join says that it %s", async (outcome, left, text) => {
+  const body = { outcome, site: "1111222233334444", ...(left === undefined ? {} : { left }) };
+  await using site = await scripted({ answers: { "POST /v1/site/join": { status: 200, body } } });
+  const input = "shoal1-secret\n";
+  const { out } = await shoal(["join", "--replace", "--socket", site.socketPath], { input });
+  expect(out).toContain(text);
+  expect(site.daemon.requests.at(-1)).toContain('{"token":"shoal1-secret","replace":true}');
 });
 
 test.each([
@@ -236,6 +280,9 @@ test("cancel tells the daemon; an empty token is wrong usage", async () => {
   const socket = ["--socket", site.socketPath];
   expect((await shoal(["cancel", "1", ...socket])).out).toBe("cancelled 1\n");
   expect((await shoal(["cancel", "2", ...socket])).code).toBe(1);
+  await using long = await scripted({ pull: [pull("fetching", { id: "12345678-9" })] });
+  await shoal(["cancel", "1234567", "--socket", long.socketPath]);
+  expect(long.daemon.requests.at(-1)).toBe("DELETE /v1/pulls/12345678-9");
   expect((await shoal(["join", ...socket])).code).toBe(2);
 });
 

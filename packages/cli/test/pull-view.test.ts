@@ -156,6 +156,67 @@ test("a bar is exactly as wide as asked, and full only when all is there", () =>
   );
 });
 
+test("on a narrow terminal lists keep what matters, and say why a pull failed", () => {
+  const id = "0f1e2d3c-aaaa-4bbb-8ccc-dddddddddddd";
+  const error = {
+    code: "ERR_UPSTREAM_NOT_FOUND",
+    message: "quay.io has no a/b:v1; check the name",
+  };
+  const failed = pull("failed", { id, reference: "quay.io/a/b:v1", error });
+  expect(pullListLines([failed, pull("done")], 50, START + 65_000)).toMatchInlineSnapshot(`
+    [
+      "ID        STATE   REFERENCE",
+      "0f1e2d3c  failed  quay.io/a/b:v1",
+      "  ERR_UPSTREAM_NOT_FOUND: quay.io has no a/b:v1;",
+      "  check the name",
+      "1         done    docker.io/library/alpine:latest",
+    ]
+  `);
+  const peer = (end: string, strikes: number): Peer => ({
+    id: `12D3KooWETbNS4r7gyRcKZCY4b21ZLxCvTipLDVAxonGY4${end}`,
+    state: "up",
+    addresses: ["10.77.0.12:5056"],
+    source: "mdns",
+    strikes,
+  });
+  const list = { self: peer("9oZVdk", 0).id, peers: [peer("LWUgX7", 1), peer("abcdef", 0)] };
+  expect(peerLines(list, 50, START)).toMatchInlineSnapshot(`
+    [
+      "STATE  PEER      ADDRESS          LAST SEEN",
+      "up     Y4LWUgX7  10.77.0.12:5056",
+      "  1 strike: gave wrong bytes",
+      "up     Y4abcdef  10.77.0.12:5056",
+      "this machine is",
+      "12D3KooWETbNS4r7gyRcKZCY4b21ZLxCvTipLDVAxonGY49oZV",
+      "dk",
+    ]
+  `);
+  const unwell = {
+    ...status,
+    peerId: list.self,
+    registries: [{ registry: "docker.io", lastErrorCode: "ERR_UPSTREAM_FORBIDDEN_ADDRESS" }],
+  };
+  expect(statusLines(unwell, 50, START + 65_000)).toMatchInlineSnapshot(`
+    [
+      "version    0.1.0, started 1 min 5 s ago",
+      "peer id    12D3KooWETbNS4r7gyRcKZCY4b21ZLxCvTipLDV",
+      "           AxonGY49oZVdk",
+      "mirror     http://127.0.0.1:5055",
+      "site       none: this machine shares with nobody",
+      "swarm      /ip4/10.0.0.1/tcp/5056",
+      "peers      1 up, mDNS on",
+      "store      3 blobs, 5.00 MiB; 900 MiB free in",
+      "           /var/lib/shoal",
+      "arriving   0 blobs, 0 B of unfinished ones kept",
+      "received   4.00 MiB: 75 % from peers, 25 % from",
+      "           registries",
+      "given      0 B to peers, 0 B to engines",
+      "docker.io  last failed with",
+      "           ERR_UPSTREAM_FORBIDDEN_ADDRESS",
+    ]
+  `);
+});
+
 test("the summary adds up", () => {
   expect(summary(donePull)).toMatch(/100 MiB: 97 % from peers, 3 % from the registry, in 4\.2 s$/);
 });

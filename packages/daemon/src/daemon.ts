@@ -22,7 +22,7 @@ import { createMirror } from "./mirror/mirror.ts";
 import { createPrometheusRegister, type PrometheusRegister } from "./prometheus.ts";
 import { createPulls, type Pulls } from "./pulls.ts";
 import { createShareRules } from "./share-rules.ts";
-import { createSiteMembership, initialToken } from "./site-membership.ts";
+import { createSiteMembership, initialToken, type SiteMembership } from "./site-membership.ts";
 import { createTraffic, type Traffic } from "./traffic.ts";
 import { createUnfinishedPulls } from "./unfinished-pulls.ts";
 import { VERSION } from "./version.ts";
@@ -45,6 +45,7 @@ interface Parts {
   readonly upstream: Upstream;
   readonly network: Network;
   readonly swarm: Swarm;
+  readonly site: Pick<SiteMembership, "id">;
   readonly pulls: Pulls;
   readonly prometheus: PrometheusRegister;
   readonly traffic: Traffic;
@@ -127,7 +128,7 @@ export async function startDaemon(
     ),
   );
   await network.start();
-  const site = createSiteMembership(network, tokenFile);
+  const site = createSiteMembership({ network, logger }, { tokenFile, token });
   const pulls = stack.use(
     createPulls({
       swarm,
@@ -161,6 +162,7 @@ export async function startDaemon(
     upstream,
     network,
     swarm,
+    site,
     pulls,
     prometheus,
     traffic,
@@ -193,7 +195,7 @@ export async function startDaemon(
         setLimits: (change) => changeLimits(swarm, change),
         images: async () => await listImages(store),
         token: async () => await site.token(),
-        join: async (text) => await site.join(text),
+        join: async (request) => await site.join(request),
       }),
     }),
   );
@@ -253,11 +255,13 @@ function subscribe({ pulls, network }: Parts, listener: (event: ApiEvent) => voi
 
 async function statusOf(parts: Parts): Promise<Status> {
   const { configuration, store, upstream, network, swarm, traffic } = parts;
+  const site = parts.site.id();
   return {
     version: VERSION,
     peerId: network.self,
     startedAt: parts.startedAt,
     stateFolder: configuration.state,
+    ...(site === undefined ? {} : { site }),
     mirror: [...parts.mirrorAddresses()],
     swarm: [...network.listenAddresses()],
     mdns: network.mdns(),

@@ -157,6 +157,7 @@ export function createPulls(components: PullsComponents): Pulls {
 
   function fail(job: Job, error: unknown): void {
     if (job.abort.signal.aborted) {
+      logger.info({ reference: job.pull.reference }, "a pull was cancelled");
       update(job, { state: "cancelled", finishedAt: isoNow() });
       return;
     }

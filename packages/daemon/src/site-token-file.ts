@@ -1,6 +1,6 @@
 import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { CodedError } from "@shoal/runtime";
+import { CodedError, hasCode } from "@shoal/runtime";
 import { parseSiteToken, type SiteToken } from "@shoal/network";
 
 /** Reads the site's token; `undefined` when there is none yet. @throws ERR_TOKEN_INVALID, ERR_TOKEN_FILE */
@@ -12,7 +12,12 @@ export async function readTokenFile(path: string): Promise<SiteToken | undefined
     if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw fileError(path, "read", cause);
   }
-  return parseSiteToken(text);
+  try {
+    return parseSiteToken(text);
+  } catch (cause) {
+    if (!hasCode(cause, "ERR_TOKEN_INVALID")) throw cause;
+    throw new CodedError(cause.code, `${path}: ${cause.message}`, { cause, details: { path } });
+  }
 }
 
 /**

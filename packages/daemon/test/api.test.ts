@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { stat } from "node:fs/promises";
 import { connect } from "node:net";
 import { type ApiClient, createApiClient, type Pull } from "@shoal/api";
+import { createSiteToken } from "@shoal/network";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { silentLogger } from "@shoal/runtime";
 import { startDaemon } from "../src/index.ts";
@@ -121,12 +122,31 @@ describe("socket API", () => {
     const token = await client.token();
     expect(await client.token()).toBe(token);
     expect((await client.status()).swarm).not.toEqual([]);
-    await expect(client.join("shoal1-typo")).rejects.toMatchObject({ code: "ERR_TOKEN_INVALID" });
+    await expect(client.join({ token: "shoal1-typo" })).rejects.toMatchObject({
+      code: "ERR_TOKEN_INVALID",
+    });
     await using other = await createTestDaemon();
     await using otherClient = createApiClient({ socketPath: other.socket });
-    await otherClient.join(token);
+    const { site } = await client.status();
+    expect(await otherClient.join({ token })).toEqual({ outcome: "joined", site });
+    expect(await otherClient.join({ token })).toEqual({ outcome: "already-member", site });
     expect(await otherClient.token()).toBe(token);
     expect(await otherClient.peers()).toMatchObject({ peers: [] });
+  });
+
+  it("leaves a site for another only when told to", async () => {
+    const token = await client.token();
+    const { site: left } = await client.status();
+    const request = { token: createSiteToken() };
+    await expect(client.join(request)).rejects.toMatchObject({
+      code: "ERR_SITE_MEMBER",
+      details: { site: left },
+    });
+    expect(await client.token()).toBe(token);
+    const moved = await client.join({ ...request, replace: true });
+    expect(moved).toMatchObject({ outcome: "moved", left });
+    expect(await client.status()).toMatchObject({ site: moved.site });
+    expect(await client.token()).toBe(request.token);
   });
 
   it("makes one site, however many ask for its token at once", async () => {

@@ -115,7 +115,7 @@ describe("the daemon's process", () => {
     expect(await readFile(join(folder, "state", "site-token"), "utf8")).toBe(`${own}\n`);
     const mistyped = await withToken(`${own}x`);
     expect(mistyped.code).toBe(1);
-    expect(mistyped.err).toMatch(/^error \[ERR_TOKEN_INVALID\]: /);
+    expect(mistyped.err).toMatch(/^error \[ERR_TOKEN_INVALID\]: SHOAL_TOKEN: .*this has 41;/);
   });
 
   it("explains itself", async () => {

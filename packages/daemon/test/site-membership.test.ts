@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createSiteToken, type SiteToken } from "@shoal/network";
-import { CodedError } from "@shoal/runtime";
+import { CodedError, silentLogger } from "@shoal/runtime";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createSiteMembership } from "../src/site-membership.ts";
 
@@ -23,23 +23,34 @@ describe("site membership", () => {
         joined = token;
       },
     };
-    const site = createSiteMembership(network, file);
+    const site = createSiteMembership(
+      { network, logger: silentLogger },
+      { tokenFile: file, token: undefined },
+    );
     const token = await site.token();
     expect(joined).toBe(token);
     failure = new CodedError("ERR_PORT_IN_USE", "it is in use");
-    await expect(site.join(createSiteToken())).rejects.toBe(failure);
+    const left = site.id();
+    const elsewhere = { token: createSiteToken(), replace: true };
+    await expect(site.join(elsewhere)).rejects.toBe(failure);
+    expect(site.id()).toBe(left);
     expect(await readFile(file, "utf8")).toBe(`${token}\n`);
     expect(await readdir(folder)).toEqual(["site-token"]);
     failure = undefined;
     const other = createSiteToken();
-    await site.join(other);
+    await site.join({ token: other, replace: true });
     expect(await readFile(file, "utf8")).toBe(`${other}\n`);
   });
 
   it("stays where it is when the token can't be kept", async () => {
     const file = join(folder, "site-token");
     await mkdir(`${file}.${process.pid}.tmp`);
-    const site = createSiteMembership({ join: async () => expect.unreachable() }, file);
-    await expect(site.join(createSiteToken())).rejects.toMatchObject({ code: "ERR_TOKEN_FILE" });
+    const site = createSiteMembership(
+      { network: { join: async () => expect.unreachable() }, logger: silentLogger },
+      { tokenFile: file, token: undefined },
+    );
+    await expect(site.join({ token: createSiteToken() })).rejects.toMatchObject({
+      code: "ERR_TOKEN_FILE",
+    });
   });
 });

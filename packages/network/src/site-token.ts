@@ -34,10 +34,13 @@ export function parseSiteToken(text: string): SiteToken {
   const plain = text.toLowerCase().replaceAll(/[\s-]/g, "");
   const shape = new RegExp(`^${PREFIX}[${ALPHABET}]{${BODY_LENGTH}}$`);
   if (!plain.startsWith(PREFIX)) throw invalid(`it begins with ${PREFIX}`);
-  if (!shape.test(plain))
+  const count = plain.length - PREFIX.length;
+  if (count !== BODY_LENGTH)
     throw invalid(
-      `it has ${BODY_LENGTH} letters and digits after ${PREFIX}, without i, l, o and u`,
+      `it must have ${BODY_LENGTH} letters and digits after ${PREFIX}; this has ${count}`,
     );
+  if (!shape.test(plain))
+    throw invalid("after its beginning it has digits, and letters without i, l, o and u");
   const bytes = decode(plain.slice(PREFIX.length));
   const secret = bytes.subarray(0, SECRET_BYTES);
   if (!checksum(secret).equals(bytes.subarray(SECRET_BYTES)))

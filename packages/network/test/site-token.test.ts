@@ -33,6 +33,12 @@ describe("site token", () => {
     );
   });
 
+  it("counts what is missing", () => {
+    expect(() => parseSiteToken(createSiteToken().slice(0, -9))).toThrow(
+      "it must have 40 letters and digits after shoal1; this has 32;",
+    );
+  });
+
   it("throws nothing but coded errors", () => {
     fc.assert(
       fc.property(

@@ -9,6 +9,7 @@ const STATUS: Readonly<Record<string, number>> = {
   ERR_REFERENCE_INVALID: 400,
   ERR_PLATFORM_INVALID: 400,
   ERR_TOKEN_INVALID: 400,
+  ERR_SITE_MEMBER: 409,
 };
 
 /** The HTTP status of a failure of the API. */

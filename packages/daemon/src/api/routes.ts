@@ -1,5 +1,7 @@
 import {
   type Image,
+  type JoinOutcome,
+  type JoinRequest,
   JoinRequestSchema,
   type Limits,
   type LimitsChange,
@@ -22,7 +24,7 @@ export interface RoutesComponents {
   readonly setLimits: (change: LimitsChange) => void;
   /** The site's token, made now if there is none. */
   readonly token: () => Promise<string>;
-  readonly join: (token: string) => Promise<void>;
+  readonly join: (request: JoinRequest) => Promise<JoinOutcome>;
 }
 
 /** The paths of version 1. */
@@ -97,10 +99,10 @@ export function createRoutes(components: RoutesComponents): ApiRoute[] {
       method: "POST",
       path: /^\/v1\/site\/join$/,
       body: JoinRequestSchema,
-      async answer(_groups, body) {
-        await components.join((body as { token: string }).token);
-        return { status: 200, body: await components.status() };
-      },
+      answer: async (_groups, body) => ({
+        status: 200,
+        body: await components.join(body as JoinRequest),
+      }),
     },
   ];
 }
