@@ -177,8 +177,10 @@ export function defaultConfiguration({ env, uid }: Environment): Configuration {
   };
 }
 
-/** Where the file is looked for when it is not named. */
-export function defaultConfigurationPath({ env, uid }: Environment): string {
+/** The configuration file: the one that is named, or the one that is looked for. */
+export function configurationPath({ env, uid }: Environment, named?: string): string {
+  const path = named ?? env["SHOAL_CONFIG"];
+  if (path !== undefined) return path;
   if (uid === 0) return "/etc/shoal/shoal.yaml";
   const home = env["HOME"] ?? homedir();
   return join(env["XDG_CONFIG_HOME"] || join(home, ".config"), "shoal", "shoal.yaml");

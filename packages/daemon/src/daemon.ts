@@ -31,6 +31,8 @@ import type { Places } from "./welcome.ts";
 export interface DaemonComponents {
   readonly logger: Logger;
   readonly environment: Environment;
+  /** Where people change the configuration, for messages. */
+  readonly configurationFile?: string | undefined;
 }
 
 /** A running daemon. Disposing lets running answers end, for at most 10 s, and closes everything. */
@@ -90,6 +92,7 @@ export async function startDaemon(
         userAgent: `shoal/${VERSION}`,
         registries: configuration.registries,
         allowPrivate: configuration.upstream.allowPrivate,
+        configurationFile: components.configurationFile,
         credentials: createAuthFileCredentials(
           { logger },
           {

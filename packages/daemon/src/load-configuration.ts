@@ -6,8 +6,8 @@ import {
   type Configuration,
   ConfigurationSchema,
   configurationError,
+  configurationPath,
   defaultConfiguration,
-  defaultConfigurationPath,
   type Environment,
 } from "./configuration.ts";
 
@@ -53,11 +53,11 @@ export interface LoadOptions {
  */
 export async function loadConfiguration(options: LoadOptions): Promise<Configuration> {
   const { environment, flags = {} } = options;
-  const path = options.file ?? environment.env["SHOAL_CONFIG"];
-  const text = await readFileAt(path ?? defaultConfigurationPath(environment), path !== undefined);
+  const path = configurationPath(environment, options.file);
+  const isNamed = options.file !== undefined || environment.env["SHOAL_CONFIG"] !== undefined;
+  const text = await readFileAt(path, isNamed);
   const merged = defaultConfiguration(environment) as unknown as Json;
-  if (text !== undefined)
-    merge(merged, parseFile(text, path ?? defaultConfigurationPath(environment)));
+  if (text !== undefined) merge(merged, parseFile(text, path));
   const variables: Record<string, string | undefined> = {};
   for (const [setting, name] of Object.entries(VARIABLES))
     variables[setting] = environment.env[name];

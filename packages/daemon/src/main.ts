@@ -1,6 +1,8 @@
 import { CodedError } from "@shoal/runtime";
+import { resolve } from "node:path";
 import { CommanderError } from "commander";
 import { parseCommandLine } from "./command-line.ts";
+import { configurationPath } from "./configuration.ts";
 import { startDaemon } from "./daemon.ts";
 import { loadConfiguration } from "./load-configuration.ts";
 import { createLogger } from "./logging.ts";
@@ -46,7 +48,8 @@ async function main(): Promise<void> {
       // Whoever asks twice does not want to wait.
       if (nowMs - stoppedMs > SAME_SIGNAL_MS) process.exit(FAILED);
     });
-  const daemon = await startDaemon({ logger, environment }, configuration);
+  const configurationFile = resolve(configurationPath(environment, line.configFile));
+  const daemon = await startDaemon({ logger, environment, configurationFile }, configuration);
   process.stdout.write(welcome(daemon.places));
 
   process.on("uncaughtException", (error) => {

@@ -12,8 +12,8 @@ export interface Places {
 export function welcome(places: Places): string {
   const mirror = places.mirror[0] ?? "127.0.0.1:5055";
   const site = places.inSite
-    ? `  peers    ${places.swarm.join(", ") || "–"}`
-    : "  peers    none: this machine shares with nobody yet. `npm run shoal token` makes a site,\n           `npm run shoal join` on another machine joins it.";
+    ? `  swarm    ${places.swarm.join(", ") || "–"}`
+    : "  swarm    off: this machine shares with nobody yet. `npm run -s shoal -- token` makes a site and\n           prints its token, `npm run -s shoal -- join` on another machine joins it.";
   return `Shoal is running.
   mirror   ${places.mirror.map((address) => `http://${address}`).join(", ")}
   socket   ${places.socket}
@@ -28,12 +28,14 @@ containerd: in /etc/containerd/certs.d/_default/hosts.toml (config_path must nam
   [host."http://${mirror}"]
     capabilities = ["pull", "resolve"]
 
-Podman, CRI-O, Buildah, Skopeo: in /etc/containers/registries.conf.d/shoal.conf
+Podman, CRI-O, Buildah, Skopeo: in /etc/containers/registries.conf.d/shoal.conf, for each registry
   [[registry]]
+  prefix = "docker.io"
   location = "docker.io"
   [[registry.mirror]]
   location = "${mirror}/docker.io"
   insecure = true
+For a registry with a port, such as registry.lab:5000, the mirror is ${mirror}/registry.lab_5000.
 
 `;
 }

@@ -55,6 +55,8 @@ describe("the daemon's process", () => {
     expect(code).toBe(0);
     expect(out).toMatch(/mirror {3}http:\/\/127\.0\.0\.1:[0-9]+/);
     expect(out).toContain("registry-mirrors");
+    expect(out).toContain('prefix = "docker.io"');
+    expect(out).toContain("`npm run -s shoal -- token`");
     expect(out).toContain('capabilities = ["pull", "resolve"]');
   });
 

@@ -22,18 +22,26 @@ export function literalAddress(hostname: string): string | undefined {
   return ipaddr.isValid(bare) ? bare : undefined;
 }
 
+export interface Refusal {
+  readonly registry: string;
+  /** What was to be dialled. */
+  readonly hostname: string;
+  /** Whether that is the registry itself, and not where it redirects to. */
+  readonly isRegistry: boolean;
+  readonly speaksTls: boolean;
+  /** Where the registry can be allowed to be there. */
+  readonly configurationFile: string;
+}
+
 /** The refusal of an address, with the line of configuration that would allow it. */
-export function forbiddenAddress(
-  registry: string,
-  hostname: string,
-  isRegistry: boolean,
-): CodedError {
-  const line = isRegistry
-    ? `registries: {"${registry}": {}}`
-    : `registries: {"${registry}": {allowPrivate: true}}`;
+export function forbiddenAddress(refusal: Refusal): CodedError {
+  const { registry, hostname, isRegistry, configurationFile } = refusal;
+  const settings = isRegistry ? "{}" : "{allowPrivate: true}";
+  const plain =
+    isRegistry && refusal.speaksTls ? ", with plainHttp: true in it if it speaks no TLS," : "";
   return new CodedError(
     "ERR_UPSTREAM_FORBIDDEN_ADDRESS",
-    `${hostname} is at a private or local address, which only configured registries may be; if that is meant, write ${line} in the configuration`,
+    `${hostname} is at a private or local address, which only configured registries may be; if that is meant, write registries: {"${registry}": ${settings}}${plain} into ${configurationFile}, and restart the daemon`,
     { details: { registry, hostname } },
   );
 }

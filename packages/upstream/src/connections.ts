@@ -26,6 +26,8 @@ export interface ConnectionsInit {
   readonly maxConnections: number;
   /** Whether private addresses are dialled for every registry. */
   readonly allowPrivate: boolean;
+  /** Named to people who are to change it. */
+  readonly configurationFile: string;
 }
 
 interface WireRequest {
@@ -70,6 +72,16 @@ export function createConnections(
     );
   }
 
+  function refusalOf(endpoint: RegistryEndpoint, url: URL, hostname: string): CodedError {
+    return forbiddenAddress({
+      registry: endpoint.registry,
+      hostname,
+      isRegistry: url.hostname === endpoint.base.hostname,
+      speaksTls: url.protocol === "https:",
+      configurationFile: init.configurationFile,
+    });
+  }
+
   async function secureContext(endpoint: RegistryEndpoint): Promise<SecureContext> {
     const system = [...getCACertificates("default"), ...getCACertificates("system")];
     const { caFile } = endpoint.settings;
@@ -91,7 +103,7 @@ export function createConnections(
 
   async function openPool(endpoint: RegistryEndpoint, url: URL, trusted: boolean): Promise<Pool> {
     const own = url.hostname === endpoint.base.hostname;
-    const refuse = (hostname: string): Error => forbiddenAddress(endpoint.registry, hostname, own);
+    const refuse = (hostname: string): Error => refusalOf(endpoint, url, hostname);
     const tls =
       url.protocol === "https:"
         ? {
@@ -118,11 +130,7 @@ export function createConnections(
     const trusted = isTrusted(endpoint, url);
     const literal = literalAddress(url.hostname);
     if (!trusted && literal !== undefined && !isPublicAddress(literal))
-      throw forbiddenAddress(
-        endpoint.registry,
-        url.hostname,
-        url.hostname === endpoint.base.hostname,
-      );
+      throw refusalOf(endpoint, url, url.hostname);
     // What one registry's settings permit must not serve another's requests.
     const own = Object.values(endpoint.settings).some((value) => value !== undefined);
     const key = `${url.origin} ${trusted} ${own ? endpoint.registry : ""}`;

@@ -1,4 +1,5 @@
 import { CodedError, type ErrorDetails } from "@shoal/runtime";
+import { isDockerHub } from "./settings.ts";
 
 /** What is being asked of whom, for messages: no query and no credential. */
 export interface FailureContext {
@@ -39,7 +40,13 @@ export function networkFailure(cause: unknown, context: FailureContext): CodedEr
     new CodedError(as, message, { cause, details });
 
   if (code === "ENOTFOUND" || code === "ENODATA")
-    return make("ERR_UPSTREAM_UNKNOWN_HOST", `no such host: ${host}; is the name right?`);
+    return make(
+      "ERR_UPSTREAM_UNKNOWN_HOST",
+      // Whoever asks for Docker Hub has most often not written its name.
+      isDockerHub(host)
+        ? `no such host: ${host}; is this machine online, and does its DNS work?`
+        : `no such host: ${host}; is the name right, and does this machine's DNS work?`,
+    );
   if (code === "EAI_AGAIN")
     return make(
       "ERR_UPSTREAM_UNREACHABLE",

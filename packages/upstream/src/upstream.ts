@@ -59,6 +59,8 @@ export interface UpstreamInit {
   readonly credentials?: Credentials | undefined;
   /** Dial private and local addresses for every registry, for sites whose registries are private. @default false */
   readonly allowPrivate?: boolean | undefined;
+  /** The file that holds `registries`, for messages. @default "the configuration" */
+  readonly configurationFile?: string | undefined;
   readonly timeouts?: UpstreamTimeouts | undefined;
   /** Connections to one host at a time. @default 32 */
   readonly maxConnections?: number | undefined;
@@ -90,6 +92,7 @@ export function createUpstream(components: UpstreamComponents, init: UpstreamIni
       timeouts: init.timeouts ?? {},
       maxConnections: init.maxConnections ?? 32,
       allowPrivate: init.allowPrivate ?? false,
+      configurationFile: init.configurationFile ?? "the configuration",
     },
   );
   const askTokenServer: SendToTokenServer = async (question, request, options) => {

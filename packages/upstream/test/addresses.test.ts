@@ -57,6 +57,15 @@ describe("an address inside", () => {
     });
   });
 
+  test("is refused with the file to write into, and what else a registry without TLS needs", async () => {
+    const { upstream } = upstreamAt([], { configurationFile: "/etc/shoal/shoal.yaml" });
+    await using _upstream = upstream;
+    await expect(upstream.manifest(named("10.0.0.1:5000"), TAG)).rejects.toThrow(
+      /plainHttp: true .* into \/etc\/shoal\/shoal\.yaml, and restart the daemon$/,
+    );
+    await expect(upstream.manifest(named("localhost:5000"), TAG)).rejects.not.toThrow(/plainHttp/);
+  });
+
   test("is refused when a name leads there", async () => {
     const { upstream, looked } = upstreamAt(["192.168.0.1", "::1"]);
     await using _upstream = upstream;

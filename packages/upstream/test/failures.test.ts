@@ -56,7 +56,8 @@ describe("a registry", () => {
     };
     await expect(upstream.manifest(repository, TAG)).rejects.toMatchObject({
       code: "ERR_UPSTREAM_UNKNOWN_HOST",
-      message: "no such host: registry.example; is the name right?",
+      message:
+        "no such host: registry.example; is the name right, and does this machine's DNS work?",
     });
   });
 
