@@ -19,7 +19,10 @@ const MACHINES = 5;
 const UPLINK_MBIT = 50;
 const LAYERS_MIB = [1, 6, 12, 21];
 const MIB = 1024 * 1024;
-const BAR = 30;
+const MAX_BAR = 30;
+/** The name before a bar, and the two counts after it. */
+const NAME_COLUMNS = 13;
+const COUNTS_COLUMNS = 39;
 const isTerminal = process.stdout.isTTY;
 
 function say(text = ""): void {
@@ -41,11 +44,33 @@ interface Row {
 
 function bar({ name, traffic }: Row, total: number): string {
   const { fromUpstreamBytes, fromPeersBytes } = traffic;
-  const width = (bytes: number): number => Math.min(BAR, Math.round((bytes / total) * BAR));
+  const columns = process.stdout.columns ?? 80;
+  const hasCounts = columns - NAME_COLUMNS - COUNTS_COLUMNS >= 10;
+  const room = Math.max(1, columns - NAME_COLUMNS - (hasCounts ? COUNTS_COLUMNS : 0) - 1);
+  const wide = Math.min(MAX_BAR, room);
+  const width = (bytes: number): number => Math.min(wide, Math.round((bytes / total) * wide));
   const registry = width(fromUpstreamBytes);
-  const both = Math.min(BAR, width(fromUpstreamBytes + fromPeersBytes));
+  const both = width(fromUpstreamBytes + fromPeersBytes);
   const drawn = "█".repeat(registry) + "▓".repeat(Math.max(0, both - registry));
-  return `  ${name}  ${drawn.padEnd(BAR, "░")}  ${mib(fromUpstreamBytes).padStart(9)} registry  ${mib(fromPeersBytes).padStart(9)} peers`;
+  const counts = `  ${mib(fromUpstreamBytes).padStart(9)} registry  ${mib(fromPeersBytes).padStart(9)} peers`;
+  return `  ${name}  ${drawn.padEnd(wide, "·")}${hasCounts ? counts : ""}`;
+}
+
+/** Shows on a terminal how long `work` has taken and what it has brought, until it is done. */
+async function tick(work: Promise<void>, broughtBytes: () => Promise<number>): Promise<void> {
+  const startMs = performance.now();
+  let working = isTerminal;
+  const ended = work.finally(() => {
+    working = false;
+  });
+  ended.catch(() => undefined);
+  while (working) {
+    const line = `  ${seconds(performance.now() - startMs)}, ${mib(await broughtBytes())}`;
+    process.stdout.write(`\r\u001B[2K${line}`);
+    await Promise.race([delay(200), ended.catch(() => undefined)]);
+  }
+  if (isTerminal) process.stdout.write("\r\u001B[2K");
+  await ended;
 }
 
 /** Draws the machines until `done` settles; without a terminal only at the end. */
@@ -144,10 +169,16 @@ async function main(): Promise<void> {
   const programs = namespaces
     ? ["ip", "nsenter", "sysctl", "curl", "docker-registry", "skopeo"]
     : ["curl", "docker-registry", "skopeo"];
-  const reason = await prepareLab(programs, namespaces);
+  say(`${MACHINES} machines pull one image, first without and then with Shoal, all on this one.`);
+  say(
+    namespaces
+      ? "Each is a network namespace; all of it is taken down at the end."
+      : "As root each would have a network of its own; they share loopback now.",
+  );
+  const reason = await prepareLab(programs, namespaces, say);
   if (reason !== undefined) {
     say(`The demo can't run here: ${reason}.`);
-    say("On Debian: apt-get install docker-registry skopeo curl iproute2");
+    say("On Debian or Ubuntu: sudo apt-get install docker-registry skopeo curl iproute2");
     process.exitCode = 1;
     return;
   }
@@ -155,11 +186,8 @@ async function main(): Promise<void> {
   await using stack = new AsyncDisposableStack();
   stack.defer(async () => await rm(folder, { recursive: true, force: true, maxRetries: 3 }));
   const total = imageBytes(image);
-  say(
-    `A site of ${MACHINES} machines, ${namespaces ? "each in a network namespace" : "on loopback"}.`,
-  );
-  say(`Its registry is behind an uplink of ${UPLINK_MBIT} Mbit/s; the image has ${mib(total)}.`);
-  say();
+  say(`The registry is behind an uplink of ${UPLINK_MBIT} Mbit/s; the image has ${mib(total)}.`);
+  say("Making the machines, the registry and the image …");
   const scene = stack.use(
     namespaces ? await createNamespaceScene(folder) : await createLoopbackScene(folder),
   );
@@ -174,22 +202,26 @@ async function main(): Promise<void> {
     ];
     await run(scene.within(machine, argv));
   };
+  say();
   say("One machine pulls it from the registry itself …");
   const directStart = performance.now();
   const directBefore = await scene.uplinkBytes();
-  await copy(0, scene.registry, join(folder, "direct"));
+  await tick(
+    copy(0, scene.registry, join(folder, "direct")),
+    async () => (await scene.uplinkBytes()) - directBefore,
+  );
   const directMs = performance.now() - directStart;
   const direct = (await scene.uplinkBytes()) - directBefore;
   say(`  ${seconds(directMs)}, ${mib(direct)} over the uplink`);
   say();
 
+  say(`Starting ${MACHINES} daemons, which find each other …`);
   const daemons = await Promise.all(
     Array.from({ length: MACHINES }, async (_, machine) => await scene.daemon(machine)),
   );
   await Promise.all(daemons.map(async (daemon) => await daemon.peersUp(MACHINES - 1)));
-  say(
-    `All ${MACHINES} pull it at the same moment, through Shoal (█ from the registry, ▓ from each other) …`,
-  );
+  say(`All ${MACHINES} pull it at the same moment, through Shoal …`);
+  say("█ registry  ▓ peers  · missing");
   const sharedStart = performance.now();
   const sharedBefore = await scene.uplinkBytes();
   const inPath = scene.registry.replace(":", "_");
@@ -202,12 +234,18 @@ async function main(): Promise<void> {
   const shared = (await scene.uplinkBytes()) - sharedBefore;
   say(`  ${seconds(sharedMs)}, ${mib(shared)} over the uplink`);
   say();
-  say(
-    `Over the uplink      ${mib(shared).padStart(10)}   ${(shared / direct).toFixed(2)} × one pull`,
-  );
-  say(
-    `Five direct pulls    ${mib(direct * MACHINES).padStart(10)}   ${MACHINES}.00 ×, and at least ${seconds(directMs * MACHINES)} on this uplink`,
-  );
+  const times = (value: number, one: number): string => `${(value / one).toFixed(2)} ×`;
+  const compare = (what: string, bytes: number, ms: number): void =>
+    say(
+      `${what.padEnd(25)}${mib(bytes).padStart(10)} ${times(bytes, direct)}${seconds(ms).padStart(10)} ${times(ms, directMs)}`,
+    );
+  say(`${"".padEnd(25)}${"uplink".padStart(10)}${"time".padStart(17)}`);
+  compare("1 machine, direct", direct, directMs);
+  compare(`${MACHINES} machines, with Shoal`, shared, sharedMs);
+  compare(`${MACHINES} machines, direct *`, direct * MACHINES, directMs * MACHINES);
+  say("* reckoned from the first line: all share the uplink");
+  say();
+  say("Next: `npm start` here and on a second machine, then README.md, Join machines to a site.");
 }
 
 let interrupted = false;

@@ -17,14 +17,15 @@ const PACKAGES: Readonly<Record<string, string>> = {
 };
 
 /**
- * Sees to it that the lab can run here, installing what is missing on Debian as root.
+ * Sees to it that the lab can run here, installing what is missing on Debian as root, which it tells first.
  * @returns why it can't, or `undefined`. With `CI=true` it throws instead: there, a suite that can't run has failed.
  */
 export async function prepareLab(
   programs: readonly string[] = Object.keys(PACKAGES),
   needsRoot = true,
+  tell: (text: string) => void = () => undefined,
 ): Promise<string | undefined> {
-  const reason = await prepare(programs, needsRoot);
+  const reason = await prepare(programs, needsRoot, tell);
   if (reason !== undefined && process.env["CI"] === "true")
     throw new Error(`the lab can't run here: ${reason}`);
   return reason;
@@ -33,6 +34,7 @@ export async function prepareLab(
 async function prepare(
   programs: readonly string[],
   needsRoot: boolean,
+  tell: (text: string) => void,
 ): Promise<string | undefined> {
   if (process.platform !== "linux") return "it needs Linux";
   const isRoot = process.getuid?.() === 0;
@@ -41,6 +43,7 @@ async function prepare(
   if (missing.length === 0) return undefined;
   if (!isRoot) return `${missing.join(", ")} missing`;
   const packages = [...new Set(missing.map((program) => PACKAGES[program]!))];
+  tell(`Installing ${packages.join(", ")} with apt-get …`);
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
   try {
     await run(["apt-get", "update", "-q"], { env });
