@@ -157,7 +157,8 @@ export function createPulls(components: PullsComponents): Pulls {
 
   function fail(job: Job, error: unknown): void {
     if (job.abort.signal.aborted) {
-      logger.info({ reference: job.pull.reference }, "a pull was cancelled");
+      const what = stopping ? "a pull waits for the next start" : "a pull was cancelled";
+      logger.info({ reference: job.pull.reference }, what);
       update(job, { state: "cancelled", finishedAt: isoNow() });
       return;
     }
