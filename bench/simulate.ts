@@ -62,7 +62,7 @@ function table(of: SimulationResult): string {
     of.finishSeconds[Math.ceil(share * of.finishSeconds.length) - 1]!.toFixed(2);
   return [
     `${of.finished} members have ${(of.sizeBytes / MIB).toFixed(0)} MiB`,
-    `  egress    ${of.egressRatio.toFixed(4)} × the blob`,
+    `  egress    ${of.egressRatio.toFixed(4)} × the blob, the last of it after ${of.uplinkSeconds.toFixed(2)} s`,
     `  makespan  ${of.makespanSeconds.toFixed(2)} s, half are done after ${quantile(0.5)} s, nine of ten after ${quantile(0.9)} s`,
     `  bound     ${of.boundSeconds.toFixed(2)} s`,
     `  ratio     ${of.boundRatio.toFixed(3)}`,

@@ -3,6 +3,7 @@ import type { Clock, Logger } from "@shoal/runtime";
 import { bitfieldFromBytes, type PieceIndex, pieceLength, pieceOffset } from "@shoal/store";
 import type { Arrival } from "./arrival.ts";
 import { createNeighbours } from "./neighbours.ts";
+import { createNews } from "./news.ts";
 import type { PeerClient } from "./peer-client.ts";
 import { leastLoaded, pick } from "./picker.ts";
 import type { PeerIdString } from "./transport.ts";
@@ -10,8 +11,11 @@ import type { Attestation } from "./wire/messages.ts";
 
 /** Piece requests under way, over all neighbours. */
 const MAX_OUTSTANDING = 24;
-/** News of arrived pieces wait this long for company. Milliseconds. */
-const HAVE_BATCH_MS = 75;
+/** Neighbours that are sought: those that the coordinator names, and some of this member's own choice. */
+const SOUGHT = 20;
+const OWN_CHOICE = 3;
+/** A member that did not want to exchange is not asked again for this long. Milliseconds. */
+const REFUSED_MS = 30_000;
 const BLOCK_BYTES = 1024 * 1024;
 const TICK_MS = 250;
 /** A piece request that is older than this, and than three usual ones, is doubled. Milliseconds. */
@@ -29,6 +33,8 @@ export interface ExchangeComponents {
   readonly clock: Clock;
   readonly random: () => number;
   readonly logger: Logger;
+  /** Everybody in the site: some neighbours are chosen here, so that no coordinator can keep others away. */
+  readonly members: () => readonly PeerIdString[];
   /** Whether a member's pieces are wanted. */
   readonly trusts: (peer: PeerIdString) => boolean;
   /** Whether the piece is expected from the upstream by this machine's own lease. */
@@ -49,8 +55,8 @@ export interface Exchange extends Disposable {
   interested(peer: PeerIdString, have: Uint8Array): boolean;
   gained(peer: PeerIdString, pieces: readonly number[]): void;
   forget(peer: PeerIdString): void;
-  /** A piece has come from anywhere: neighbours are told of it. */
-  tell(piece: PieceIndex): void;
+  /** A piece has come, from the upstream (`brought`) or from members: neighbours are told of it. */
+  tell(piece: PieceIndex, brought: boolean): void;
   /** A piece that was expected from elsewhere is wanted after all. */
   wake(): void;
   /** Members known to have the piece. */
@@ -84,16 +90,20 @@ export function createExchange(components: ExchangeComponents): Exchange {
   const meeting = new Set<PeerIdString>();
   /** Members that did not have a piece that they were believed to have. */
   const lacking = new Set<PeerIdString>();
-  const news: PieceIndex[] = [];
-  let newsTimer: Disposable | undefined;
+  const pendingCount = new Uint8Array(geometry.pieceCount);
+  const refusedMs = new Map<PeerIdString, number>();
+  const news = createNews({
+    clock,
+    pieceCount: geometry.pieceCount,
+    subscribers: () => neighbours.subscribers,
+    audience: neighbours.audience,
+    send: sendNews,
+  });
   let ticker: Disposable | undefined = clock.schedule(TICK_MS, tick);
-  let usualMs = 0;
   let stopped = false;
 
   function pending(piece: PieceIndex): boolean {
-    if (arrival.taken(piece) || components.leased(piece)) return true;
-    for (const fetch of fetches) if (fetch.piece === piece) return true;
-    return false;
+    return pendingCount[piece]! > 0 || arrival.taken(piece) || components.leased(piece);
   }
 
   function pump(): void {
@@ -127,9 +137,11 @@ export function createExchange(components: ExchangeComponents): Exchange {
   function start(piece: PieceIndex, peer: PeerIdString): void {
     const fetch = { piece, peer, startedMs: clock.now(), controller: new AbortController() };
     fetches.add(fetch);
+    pendingCount[piece]! += 1;
     neighbours.requested(peer);
     void run(fetch).finally(() => {
       fetches.delete(fetch);
+      pendingCount[piece]! -= 1;
       pump();
     });
   }
@@ -141,15 +153,13 @@ export function createExchange(components: ExchangeComponents): Exchange {
       given = await fetchPiece(fetch);
     } catch (error) {
       const cancelled = controller.signal.aborted;
-      if (neighbours.answered(peer, cancelled ? "ok" : "failed", clock.now()))
+      if (neighbours.answered(peer, cancelled ? "cancelled" : "failed", clock.now()))
         components.onGivenUp(peer);
       if (!cancelled) logger.debug({ error, peer, digest }, "a member did not deliver a piece");
       return;
     }
     if (given === undefined) return;
-    neighbours.answered(peer, "ok", clock.now());
-    const tookMs = clock.now() - fetch.startedMs;
-    usualMs = usualMs === 0 ? tookMs : usualMs * 0.8 + tookMs * 0.2;
+    neighbours.answered(peer, { tookMs: clock.now() - fetch.startedMs }, clock.now());
     for (const other of fetches)
       if (other !== fetch && other.piece === piece) other.controller.abort();
     await components.onPiece(piece, given, peer);
@@ -172,12 +182,12 @@ export function createExchange(components: ExchangeComponents): Exchange {
         },
       );
       if (head.status !== "ok") {
-        neighbours.answered(peer, head.status === "busy" ? "busy" : "ok", clock.now());
+        neighbours.answered(peer, head.status, clock.now());
         if (head.status === "missing") {
           neighbours.lacks(peer, piece);
           lacking.add(peer);
         }
-        introduce([], head.alternatives);
+        for (const other of head.alternatives) if (neighbours.size < SOUGHT) void meet(other);
         return undefined;
       }
       if (bytes.length !== wanted) throw new RangeError("a block of the wrong length");
@@ -195,31 +205,33 @@ export function createExchange(components: ExchangeComponents): Exchange {
   function tick(): void {
     ticker = stopped ? undefined : clock.schedule(TICK_MS, tick);
     pump();
-    const patienceMs = Math.max(STRAGGLER_MS, 3 * usualMs);
+    const patienceMs = Math.max(STRAGGLER_MS, 3 * neighbours.usualMs);
     for (const fetch of Array.from(fetches)) {
       if (stopped || fetches.size >= MAX_OUTSTANDING) return;
-      if (clock.now() - fetch.startedMs < patienceMs || doubled(fetch)) continue;
+      if (clock.now() - fetch.startedMs < patienceMs || pendingCount[fetch.piece]! > 1) continue;
+      neighbours.lags(fetch.peer);
       const others = neighbours.sources(clock.now()).filter(({ peer }) => peer !== fetch.peer);
       const peer = leastLoaded(others, fetch.piece, random);
       if (peer !== undefined) start(fetch.piece, peer);
     }
   }
 
-  function doubled(fetch: Fetch): boolean {
-    for (const other of fetches) if (other !== fetch && other.piece === fetch.piece) return true;
-    return false;
-  }
-
   function introduce(holders: readonly PeerIdString[], others: readonly PeerIdString[]): void {
     if (stopped) return;
     for (const peer of holders)
       if (!neighbours.has(peer) && trusts(peer)) neighbours.learn(peer, "all", false);
-    for (const peer of others)
-      if (!neighbours.has(peer) && !meeting.has(peer) && trusts(peer)) void meet(peer);
+    for (const peer of others) if (neighbours.size + meeting.size < SOUGHT) void meet(peer);
+    const own = Array.from(components.members());
+    for (let left = OWN_CHOICE; left > 0 && own.length > 0; left--)
+      if (neighbours.size + meeting.size < SOUGHT + OWN_CHOICE)
+        void meet(own[Math.floor(random() * own.length)]!);
     pump();
   }
 
   async function meet(peer: PeerIdString): Promise<void> {
+    const refused = refusedMs.get(peer) ?? Number.NEGATIVE_INFINITY;
+    if (neighbours.has(peer) || meeting.has(peer) || !trusts(peer)) return;
+    if (clock.now() - refused < REFUSED_MS) return;
     meeting.add(peer);
     try {
       const told = bitfieldFromBytes(geometry.pieceCount, arrival.have.toBytes());
@@ -231,28 +243,11 @@ export function createExchange(components: ExchangeComponents): Exchange {
       if (since.length > 0) sendNews(peer, since);
       pump();
     } catch (error) {
+      refusedMs.set(peer, clock.now());
       logger.debug({ error, peer, digest }, "a member does not exchange this blob");
     } finally {
       meeting.delete(peer);
     }
-  }
-
-  function tell(piece: PieceIndex): void {
-    news.push(piece);
-    newsTimer ??= clock.schedule(HAVE_BATCH_MS, flush);
-  }
-
-  function flush(): void {
-    newsTimer?.[Symbol.dispose]();
-    newsTimer = undefined;
-    const batches = new Map<PeerIdString, PieceIndex[]>();
-    for (const piece of news.splice(0))
-      for (const peer of neighbours.audience(piece)) {
-        const batch = batches.get(peer) ?? [];
-        batch.push(piece);
-        batches.set(peer, batch);
-      }
-    for (const [peer, batch] of batches) sendNews(peer, batch);
   }
 
   function sendNews(peer: PeerIdString, pieces: readonly PieceIndex[]): void {
@@ -269,14 +264,13 @@ export function createExchange(components: ExchangeComponents): Exchange {
       return true;
     },
     gained(peer, pieces) {
-      neighbours.gained(peer, pieces);
-      pump();
+      if (neighbours.gained(peer, pieces)) pump();
     },
     forget(peer) {
       neighbours.forget(peer);
       for (const fetch of fetches) if (fetch.peer === peer) fetch.controller.abort();
     },
-    tell,
+    tell: (piece, brought) => news.add(piece, brought),
     wake: pump,
     having: (piece) => neighbours.having(piece),
     get outstanding() {
@@ -286,11 +280,11 @@ export function createExchange(components: ExchangeComponents): Exchange {
       stopped = true;
       for (const fetch of fetches) fetch.controller.abort();
     },
-    flush,
+    flush: news.flush,
     [Symbol.dispose]() {
       stopped = true;
       ticker?.[Symbol.dispose]();
-      newsTimer?.[Symbol.dispose]();
+      news[Symbol.dispose]();
       for (const fetch of fetches) fetch.controller.abort();
     },
   };

@@ -1,23 +1,24 @@
-import {
-  type Bitfield,
-  bitfieldFromBytes,
-  createBitfield,
-  type PieceGeometry,
-  type PieceIndex,
-} from "@shoal/store";
+import type { PieceGeometry, PieceIndex } from "@shoal/store";
 import type { Source } from "./picker.ts";
+import { eachPiece, type PieceSet, pieceSetFrom } from "./piece-set.ts";
 import type { PeerIdString } from "./transport.ts";
 
-/** Requests at a time to one neighbour. */
-const WINDOW = 8;
+/** Requests at a time to a neighbour: at first, and at most. Who is slow gets one. */
+const FIRST_WINDOW = 4;
+const MAX_WINDOW = 8;
 /** Failures in a row after which a neighbour is not asked for the blob any more. */
 const GIVEN_UP_AFTER = 4;
 /** Neighbours of one blob, those that came by themselves among them. */
 const MAX_NEIGHBOURS = 40;
+/** A neighbour that was busy is left alone for this share of what a piece usually takes, within these bounds. */
+const BUSY_REST_SHARE = 0.2;
+const SHORTEST_REST_MS = 5;
+const LONGEST_REST_MS = 1000;
 
-interface Neighbour {
-  have: Bitfield;
+interface Neighbour extends Source {
+  have: PieceSet;
   outstanding: number;
+  window: number;
   failures: number;
   /** No request before this time. */
   restUntilMs: number;
@@ -25,16 +26,23 @@ interface Neighbour {
   subscribed: boolean;
 }
 
+/** How a request to a neighbour ended; `tookMs` where it delivered a piece. */
+export type Outcome = "cancelled" | "busy" | "missing" | "failed" | { readonly tookMs: number };
+
 /** The members that one blob is exchanged with, and what each of them has. */
 export interface Neighbours {
   readonly size: number;
   /** How many neighbours have each piece. */
   readonly availability: Uint16Array;
+  /** What a piece takes of late, from anybody; 0 before the first. Milliseconds. */
+  readonly usualMs: number;
+  /** How many hear of what arrives here. */
+  readonly subscribers: number;
   has(peer: PeerIdString): boolean;
   /** Takes in a bitfield in wire form. @returns whether it fits the blob and there was room */
   learn(peer: PeerIdString, have: Uint8Array | "all", subscribed: boolean): boolean;
-  /** Takes in a delta. */
-  gained(peer: PeerIdString, pieces: Iterable<number>): void;
+  /** Takes in a delta. @returns whether any of it is new */
+  gained(peer: PeerIdString, pieces: Iterable<number>): boolean;
   /** The neighbour does not have the piece after all. */
   lacks(peer: PeerIdString, piece: PieceIndex): void;
   forget(peer: PeerIdString): void;
@@ -46,28 +54,45 @@ export interface Neighbours {
   having(piece: PieceIndex): PeerIdString[];
   requested(peer: PeerIdString): void;
   /** @returns whether the peer has failed so often that it is no neighbour any more */
-  answered(peer: PeerIdString, outcome: "ok" | "busy" | "failed", nowMs: number): boolean;
+  answered(peer: PeerIdString, outcome: Outcome, nowMs: number): boolean;
+  /** A request takes so long that it is doubled elsewhere. */
+  lags(peer: PeerIdString): void;
 }
 
 export function createNeighbours(geometry: PieceGeometry): Neighbours {
   const known = new Map<PeerIdString, Neighbour>();
   const availability = new Uint16Array(geometry.pieceCount);
+  let usualMs = 0;
+  let subscribers = 0;
 
-  function count(have: Bitfield, by: 1 | -1): void {
-    for (const piece of have) availability[piece]! += by;
-  }
-
-  function full(): Bitfield {
-    const all = createBitfield(geometry.pieceCount);
-    for (let piece = 0; piece < geometry.pieceCount; piece++) all.set(piece as PieceIndex);
-    return all;
+  function count(have: PieceSet, by: 1 | -1): void {
+    eachPiece(have.words, (piece) => {
+      availability[piece]! += by;
+    });
   }
 
   function forget(peer: PeerIdString): void {
     const neighbour = known.get(peer);
     if (neighbour === undefined) return;
     count(neighbour.have, -1);
+    if (neighbour.subscribed) subscribers -= 1;
     known.delete(peer);
+  }
+
+  function subscribe(neighbour: Neighbour): void {
+    if (!neighbour.subscribed) subscribers += 1;
+    neighbour.subscribed = true;
+  }
+
+  /** What a neighbour gets at a time follows what it delivers in the time that a piece usually takes. */
+  function adapt(neighbour: Neighbour, tookMs: number): void {
+    usualMs = usualMs === 0 ? tookMs : usualMs * 0.9 + tookMs * 0.1;
+    const change = Math.sqrt(Math.max(0.25, Math.min(1.5, usualMs / Math.max(0.01, tookMs))));
+    neighbour.window = Math.max(1, Math.min(MAX_WINDOW, neighbour.window * change));
+  }
+
+  function busyRestMs(): number {
+    return Math.max(SHORTEST_REST_MS, Math.min(LONGEST_REST_MS, usualMs * BUSY_REST_SHARE));
   }
 
   return {
@@ -75,40 +100,55 @@ export function createNeighbours(geometry: PieceGeometry): Neighbours {
     get size() {
       return known.size;
     },
+    get usualMs() {
+      return usualMs;
+    },
+    get subscribers() {
+      return subscribers;
+    },
     has: (peer) => known.has(peer),
     learn(peer, wire, subscribed) {
-      const have = wire === "all" ? full() : bitfieldFromBytes(geometry.pieceCount, wire);
+      const have = pieceSetFrom(geometry.pieceCount, wire);
       if (have === undefined) return false;
-      const neighbour = known.get(peer);
+      let neighbour = known.get(peer);
       if (neighbour === undefined) {
         if (known.size >= MAX_NEIGHBOURS) return false;
-        known.set(peer, { have, outstanding: 0, failures: 0, restUntilMs: 0, subscribed });
+        neighbour = {
+          peer,
+          have,
+          outstanding: 0,
+          window: FIRST_WINDOW,
+          failures: 0,
+          restUntilMs: 0,
+          subscribed: false,
+        };
+        known.set(peer, neighbour);
       } else {
         count(neighbour.have, -1);
         neighbour.have = have;
-        neighbour.subscribed ||= subscribed;
       }
+      if (subscribed) subscribe(neighbour);
       count(have, 1);
       return true;
     },
     gained(peer, pieces) {
-      const neighbour = known.get(peer);
-      if (neighbour === undefined) return;
+      const have = known.get(peer)?.have;
+      let isNew = false;
       for (const index of pieces) {
-        if (index >= geometry.pieceCount) continue;
-        const piece = index as PieceIndex;
-        if (neighbour.have.set(piece)) availability[piece]! += 1;
+        if (have?.add(index as PieceIndex) !== true) continue;
+        availability[index]! += 1;
+        isNew = true;
       }
+      return isNew;
     },
     lacks(peer, piece) {
-      if (known.get(peer)?.have.clear(piece) === true) availability[piece]! -= 1;
+      if (known.get(peer)?.have.delete(piece) === true) availability[piece]! -= 1;
     },
     forget,
     sources(nowMs) {
       const sources: Source[] = [];
-      for (const [peer, { have, outstanding, restUntilMs, failures }] of known)
-        if (restUntilMs <= nowMs)
-          sources.push({ peer, have, outstanding, window: failures === 0 ? WINDOW : 1 });
+      for (const neighbour of known.values())
+        if (neighbour.restUntilMs <= nowMs) sources.push(neighbour);
       return sources;
     },
     audience: (piece) =>
@@ -122,14 +162,22 @@ export function createNeighbours(geometry: PieceGeometry): Neighbours {
       const neighbour = known.get(peer);
       if (neighbour === undefined) return false;
       neighbour.outstanding -= 1;
-      if (outcome === "ok") neighbour.failures = 0;
-      if (outcome === "busy") neighbour.restUntilMs = nowMs + 100;
+      if (typeof outcome === "object") {
+        neighbour.failures = 0;
+        adapt(neighbour, outcome.tookMs);
+      }
+      if (outcome === "busy") neighbour.restUntilMs = nowMs + busyRestMs();
       if (outcome !== "failed") return false;
       neighbour.failures += 1;
+      neighbour.window = 1;
       neighbour.restUntilMs = nowMs + Math.min(10_000, 250 * 2 ** neighbour.failures);
       if (neighbour.failures < GIVEN_UP_AFTER) return false;
       forget(peer);
       return true;
+    },
+    lags(peer) {
+      const neighbour = known.get(peer);
+      if (neighbour !== undefined) neighbour.window = 1;
     },
   };
 }

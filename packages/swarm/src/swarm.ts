@@ -219,7 +219,7 @@ export async function createSwarm(
       registration: createRegistration({ ...line, transport, peers, directory }),
       alone: createRegistration({ ...line, transport: solo, peers, directory: ownDirectory }),
       shared: isShared,
-      memberCount: () => transport.members().length,
+      members: () => transport.members(),
       trusts: suspects.trusts,
       distrusted: suspects.distrusted,
       onPolluter: suspects.strike,

@@ -45,7 +45,8 @@ export interface TransferComponents {
   readonly alone: Registration;
   /** Whether members may give and get this blob. */
   readonly shared: boolean;
-  readonly memberCount: () => number;
+  /** Live members, without this one. */
+  readonly members: () => readonly PeerIdString[];
   /** Whether a member is in good enough standing to take pieces from. */
   readonly trusts: (peer: PeerIdString) => boolean;
   readonly distrusted: () => PeerIdString[];
@@ -154,6 +155,7 @@ export function createTransfer(components: TransferComponents): Transfer {
         trusts: (peer) => !excluded.has(peer) && components.trusts(peer),
         leased: (piece) => lessee.bringsSoon(piece),
         cursors,
+        members: components.members,
         onGivenUp(peer) {
           excluded.add(peer);
           syncSoon();
@@ -208,7 +210,7 @@ export function createTransfer(components: TransferComponents): Transfer {
       throw error;
     }
     ledger.stored(piece);
-    exchange?.tell(piece);
+    exchange?.tell(piece, origin === "upstream");
     if (arrival.have.complete) committing ??= finish();
   }
 
@@ -288,7 +290,7 @@ export function createTransfer(components: TransferComponents): Transfer {
   function giveUpIfHopeless(hope: boolean): void {
     const trying = lessee.busy || !lessee.standing.over || (exchange?.outstanding ?? 0) > 0;
     hopeless = hope || trying || committing !== undefined ? 0 : hopeless + 1;
-    const alone = fromUpstreamAlone || components.memberCount() === 0;
+    const alone = fromUpstreamAlone || components.members().length === 0;
     if (hopeless >= (alone ? 1 : 2)) fail(lessee.standing.lastError);
   }
 
@@ -310,7 +312,7 @@ export function createTransfer(components: TransferComponents): Transfer {
     }
     if (nowMs - answeredMs < UNANSWERED_MS && silentMs < SILENT_MS) return;
     if (lessee.busy || !lessee.standing.mayFetch()) return;
-    const crowd = Math.max(participants, components.memberCount() + 1);
+    const crowd = Math.max(participants, components.members().length + 1);
     if (random() >= UNLEASED_FETCHERS / crowd) return;
     const missing = [...Array(geometry.pieceCount).keys()].filter(
       (piece) => !arrival.taken(piece as PieceIndex),

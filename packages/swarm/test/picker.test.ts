@@ -1,4 +1,5 @@
 import { createBitfield, type PieceIndex } from "@shoal/store";
+import { pieceSetFrom } from "../src/piece-set.ts";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type PickState, pick, type Source } from "../src/picker.ts";
@@ -20,7 +21,7 @@ function state(
   for (const set of theirs) for (const piece of set) availability[piece]! += 1;
   const sources: Source[] = theirs.map((set, i) => ({
     peer: testPeerId(`p${i}`),
-    have: bits(count, set),
+    have: pieceSetFrom(count, bits(count, set).toBytes())!,
     outstanding: 0,
     window: 8,
   }));

@@ -47,6 +47,8 @@ export interface SimulationResult {
   readonly uplinkBytes: number;
   /** Bytes that crossed the uplink over the blob's size. */
   readonly egressRatio: number;
+  /** When the last byte crossed it, from the first member's start. */
+  readonly uplinkSeconds: number;
   /** Members that have the blob, without those that were killed. */
   readonly finished: number;
   /** From the first member's start to the last one's end. */
@@ -105,6 +107,11 @@ export async function simulate(situation: Situation): Promise<SimulationResult> 
   const digest = digestOf(Buffer.from(`simulated ${seed}`));
   const machines = new Map<string, Machine>();
 
+  let uplinkMs = 0;
+  const onChunk = (): void => {
+    uplinkMs = queue.now();
+  };
+
   const joined = Array.from({ length: members }, (_, index) =>
     site.add(testPeerId(`machine ${index}`), lanPerMs),
   );
@@ -118,7 +125,7 @@ export async function simulate(situation: Situation): Promise<SimulationResult> 
         members: () => (settled ? member.transport.members() : []),
       },
       store: createPieceStore(),
-      upstream: createVirtualUpstream({ queue, links }, { sizeBytes, latencyMs }, [
+      upstream: createVirtualUpstream({ queue, links }, { sizeBytes, latencyMs, onChunk }, [
         uplink,
         member.down,
         registryPath,
@@ -226,6 +233,7 @@ export async function simulate(situation: Situation): Promise<SimulationResult> 
     sizeBytes,
     uplinkBytes,
     egressRatio: uplinkBytes / sizeBytes,
+    uplinkSeconds: uplinkMs / 1000,
     finished: survivors.length,
     makespanSeconds,
     finishSeconds,

@@ -11,6 +11,7 @@ export interface VirtualRegistry {
   readonly sizeBytes: number;
   /** One way, in milliseconds. */
   readonly latencyMs: number;
+  readonly onChunk?: () => void;
 }
 
 /** One member's way to the one blob of a registry. Bytes come as the links let them, whoever reads. */
@@ -40,6 +41,7 @@ export function createVirtualUpstream(
     signal?.addEventListener("abort", onAbort);
     const flow = links.start(over, next(), () => {
       arrived = requested;
+      registry.onChunk?.();
       bell.resolve();
       return next();
     });
