@@ -64,6 +64,7 @@ export async function idle(options: BenchOptions): Promise<BenchResult> {
       ),
       sentBytesPerSecondPerMember: perMember((link) => link.out),
       receivedBytesPerSecondPerMember: perMember((link) => link.in),
+      sentPacketsPerSecondPerMember: perMember((link) => link.packetsOut),
       requestsPerSecondPerMember: said / options.nodes / WINDOW_SECONDS,
     },
   };

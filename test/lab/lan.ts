@@ -15,6 +15,7 @@ export interface LinkBytes {
   /** Into the site, the rack or the machine, and out of it. */
   readonly in: number;
   readonly out: number;
+  readonly packetsOut: number;
 }
 
 export interface LanInit {
@@ -90,12 +91,16 @@ export async function createLan(init: LanInit): Promise<Lan> {
     await shape(router, inner, init.rackMbit);
   }
 
-  async function bytesOf(device: string): Promise<LinkBytes> {
+  /** `reversed`: the device is the outer end of the link, where what goes in is sent. */
+  async function bytesOf(device: string, reversed = false): Promise<LinkBytes> {
     const text = await run(["ip", "-n", router, "-s", "-j", "link", "show", device]);
     const [link] = JSON.parse(text) as {
-      stats64: { rx: { bytes: number }; tx: { bytes: number } };
+      stats64: Record<"rx" | "tx", { bytes: number; packets: number }>;
     }[];
-    return { in: link!.stats64.rx.bytes, out: link!.stats64.tx.bytes };
+    const { rx, tx } = link!.stats64;
+    return reversed
+      ? { in: tx.bytes, out: rx.bytes, packetsOut: rx.packets }
+      : { in: rx.bytes, out: tx.bytes, packetsOut: tx.packets };
   }
 
   async function shapeUplink(mbit: number | undefined): Promise<void> {
@@ -160,10 +165,7 @@ export async function createLan(init: LanInit): Promise<Lan> {
     portOf,
     shapeUplink,
     uplinkBytes: async () => await bytesOf("up0"),
-    async machineBytes(machine) {
-      const port = await bytesOf(portOf(machine));
-      return { in: port.out, out: port.in };
-    },
+    machineBytes: async (machine) => await bytesOf(portOf(machine), true),
     rackBytes: async (rack) => await bytesOf(`k${rack}i`),
     async [Symbol.asyncDispose]() {
       await removeAll();
