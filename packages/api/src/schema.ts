@@ -81,6 +81,8 @@ export const PeerSchema = z.object({
   source: z.enum(["mdns", "static", "roster", "inbound"]),
   lastSeenAt: z.iso.datetime().optional(),
   strikes: z.number().int().nonnegative(),
+  /** Label of its zone, while it is up. */
+  zone: z.string().optional(),
 });
 export type Peer = z.infer<typeof PeerSchema>;
 
@@ -172,6 +174,11 @@ export const LimitsChangeSchema = z.strictObject({
 export type LimitsChange = z.infer<typeof LimitsChangeSchema>;
 
 export const PullListSchema = z.object({ pulls: z.array(PullSchema) });
-export const PeerListSchema = z.object({ self: z.string(), peers: z.array(PeerSchema) });
+export const PeerListSchema = z.object({
+  self: z.string(),
+  /** Label of this machine's zone. */
+  zone: z.string().optional(),
+  peers: z.array(PeerSchema),
+});
 export type PeerList = z.infer<typeof PeerListSchema>;
 export const ImageListSchema = z.object({ images: z.array(ImageSchema) });

@@ -97,30 +97,39 @@ export function statusLines(status: Status, columns: number, nowMs: number): str
   return labelled(rows, columns);
 }
 
-export function peerLines({ self, peers }: PeerList, columns: number, nowMs: number): string[] {
+export function peerLines(
+  { self, zone, peers }: PeerList,
+  columns: number,
+  nowMs: number,
+): string[] {
   if (peers.length === 0)
     return ["no peers yet: run `shoal token` here and `shoal join` on another machine"];
+  const zoned = zone !== undefined || peers.some((peer) => peer.zone !== undefined);
   const rows = (whole: boolean): string[][] =>
-    peers.map(({ id, state, addresses, source, lastSeenAt }) => [
+    peers.map(({ id, state, addresses, source, lastSeenAt, zone: label }) => [
       state,
       // Peer ids begin alike, and differ at their ends.
       whole ? id : id.slice(-SHORT_ID),
+      ...(zoned ? [label ?? ""] : []),
       addresses[0] ?? "?",
       source,
       state === "up" || lastSeenAt === undefined ? "" : formatAge(lastSeenAt, nowMs),
     ]);
-  const head = ["STATE", "PEER", "ADDRESS", "FOUND BY", "LAST SEEN"];
+  const head = ["STATE", "PEER", ...(zoned ? ["ZONE"] : []), "ADDRESS", "FOUND BY", "LAST SEEN"];
   const whole = safeTable([head, ...rows(true)], Number.POSITIVE_INFINITY);
   const lines = whole.every((line) => line.length <= columns)
     ? whole
-    : safeTable([head, ...rows(false)], columns, [3, 4]);
+    : safeTable([head, ...rows(false)], columns, zoned ? [4, 5] : [3, 4]);
   const notes = peers.map(({ strikes }) =>
     strikes === 0 ? [] : note(`${formatCount(strikes, "strike")}: gave wrong bytes`, columns),
   );
   return [
     lines[0]!,
     ...peers.flatMap((_, index) => [lines[index + 1]!, ...notes[index]!]),
-    ...wrap(plain(`this machine is ${self}`), columns),
+    ...wrap(
+      plain(`this machine is ${self}${zone === undefined ? "" : ` in zone ${zone}`}`),
+      columns,
+    ),
   ];
 }
 

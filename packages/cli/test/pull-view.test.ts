@@ -69,6 +69,16 @@ test("names from elsewhere do not steer the terminal", () => {
   expect(peerLines({ self: "me", peers: [peer] }, 80, START).join("")).not.toContain("\u001B");
 });
 
+test("peers show their zones where there are any", () => {
+  const peer: Peer = { id: "p", state: "up", addresses: [], source: "mdns", strikes: 0 };
+  expect(peerLines({ self: "me", peers: [peer] }, 80, START).join("\n")).not.toContain("ZONE");
+  const zoned = { ...peer, zone: "rack2" };
+  const lines = peerLines({ self: "me", zone: "rack1", peers: [zoned, peer] }, 80, START);
+  expect(lines[0]).toMatch(/^STATE +PEER +ZONE/);
+  expect(lines[1]).toMatch(/^up +p +rack2/);
+  expect(lines.at(-1)).toBe("this machine is me in zone rack1");
+});
+
 const bytes = fc.nat({ max: 2 ** 40 });
 const anyLayer = fc
   .record({

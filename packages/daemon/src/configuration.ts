@@ -59,6 +59,12 @@ const ShareRuleSchema = z.strictObject({
 export const ConfigurationSchema = z.strictObject({
   state: z.string().min(1).describe("Folder of the store, the identity and the site's token"),
   socket: z.string().min(1).describe("Unix socket of the API"),
+  zone: z
+    .string()
+    .regex(/^[A-Za-z0-9._-]{0,64}$/, "write up to 64 letters, digits, dots, dashes, underscores")
+    .describe(
+      "Label of the rack or room that this machine is in: each image comes into a zone about once. Machines without a label are one zone",
+    ),
   mirror: z
     .strictObject({
       listen: z.array(listenAddress).describe("Where container engines reach the mirror"),
@@ -162,6 +168,7 @@ export function defaultConfiguration({ env, uid }: Environment): Configuration {
       : join(env["XDG_STATE_HOME"] || join(home, ".local/state"), "shoal"),
     // Another daemon's, the system's, is not this one's to take.
     socket: defaultSocketPath(env, uid, (path) => path !== SYSTEM_SOCKET_PATH && existsSync(path)),
+    zone: "",
     mirror: { listen: ["127.0.0.1:5055", "[::1]:5055"], hosts: [] },
     swarm: { listen: [], port: 5056, bulkPort: 5058, mdns: true, peers: [] },
     metrics: { listen: ["127.0.0.1:5057"], hosts: [] },

@@ -112,6 +112,7 @@ export async function startDaemon(
         port: configuration.swarm.port,
         bulkPort: configuration.swarm.bulkPort,
         mdns: configuration.swarm.mdns,
+        zone: configuration.zone === "" ? undefined : configuration.zone,
         peers: configuration.swarm.peers,
         ...(configuration.swarm.listen.length === 0 ? {} : { listen: configuration.swarm.listen }),
       },
@@ -291,6 +292,7 @@ function peersOf({ network, swarm }: Parts): PeerList {
   const strikes = new Map(swarm.suspects().map(({ peer, strikes: count }) => [peer, count]));
   return {
     self: network.self,
+    ...zoneField(network, network.self),
     peers: network.peers().map(({ id, state, addresses, source, lastSeenMs }) => ({
       id,
       state,
@@ -298,8 +300,14 @@ function peersOf({ network, swarm }: Parts): PeerList {
       source,
       lastSeenAt: new Date(lastSeenMs).toISOString(),
       strikes: strikes.get(id) ?? 0,
+      ...zoneField(network, id),
     })),
   };
+}
+
+function zoneField(network: Network, peer: Network["self"]): { zone?: string } {
+  const zone = network.zoneOf?.(peer);
+  return zone === undefined ? {} : { zone };
 }
 
 async function answerMetrics(

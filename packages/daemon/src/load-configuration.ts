@@ -17,6 +17,7 @@ type Json = { [key: string]: unknown };
 export const VARIABLES: Readonly<Record<string, string>> = {
   state: "SHOAL_STATE",
   socket: "SHOAL_SOCKET",
+  zone: "SHOAL_ZONE",
   "mirror.listen": "SHOAL_MIRROR_LISTEN",
   "mirror.hosts": "SHOAL_MIRROR_HOSTS",
   "swarm.listen": "SHOAL_SWARM_LISTEN",

@@ -19,11 +19,16 @@ const addresses = z.array(z.string().max(256)).max(16);
 
 const HelloSchema = z.strictObject({ nonce: bytes(NONCE_BYTES) });
 const ChallengeSchema = z.strictObject({ nonce: bytes(NONCE_BYTES), proof: bytes(32) });
-const CardSchema = z.strictObject({
+/** A label of letters, digits, dots, dashes and underscores. */
+const zone = z.string().regex(/^[A-Za-z0-9._-]{1,64}$/);
+// A later version may say more of itself.
+const CardSchema = z.object({
   /** Where the sender listens. */
   addresses,
   /** Members that the sender knows. */
   roster: z.array(z.strictObject({ peer: z.string().max(64), addresses })).max(MAX_ROSTER),
+  /** The rack or room that the sender is in. */
+  zone: zone.optional(),
 });
 const ProofSchema = z.strictObject({ proof: bytes(32), card: CardSchema });
 const WelcomeSchema = z.strictObject({ card: CardSchema });
@@ -35,8 +40,9 @@ export type Card = z.infer<typeof CardSchema>;
 export function createCard(
   own: readonly string[],
   roster: Iterable<{ readonly peer: string; readonly addresses: readonly string[] }>,
+  label?: string,
 ): Card {
-  const card: Card = { addresses: [...own], roster: [] };
+  const card: Card = { addresses: [...own], roster: [], ...(label ? { zone: label } : {}) };
   let leftBytes = ROSTER_BYTES;
   for (const { peer, addresses: known } of roster) {
     const entry = { peer, addresses: [...known] };

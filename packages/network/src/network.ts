@@ -84,6 +84,8 @@ export interface NetworkInit {
   readonly peers?: readonly string[];
   /** @default true */
   readonly mdns?: boolean;
+  /** Label of the rack or room that this machine is in, told to members. @default none */
+  readonly zone?: string | undefined;
 }
 
 /** A peer as status shows it. */
@@ -112,6 +114,7 @@ export interface Network extends PeerTransport, AsyncDisposable {
 interface Member {
   readonly connections: Set<Connection>;
   lanes: PeerLanes;
+  readonly zone: string | undefined;
 }
 
 export const DEFAULT_SWARM_PORT = 5056;
@@ -152,7 +155,8 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     metrics.admissions.add(1, { outcome: "admitted" });
     const known = members.get(peer);
     if (known === undefined) {
-      members.set(peer, { connections: new Set([connection]), lanes: lanesOver(connection) });
+      const { zone } = card;
+      members.set(peer, { connections: new Set([connection]), lanes: lanesOver(connection), zone });
       metrics.members.set(members.size);
       logger.info({ peer, address: connection.remoteAddr.toString() }, "a member is up");
       for (const listener of listeners.memberUp) listener(peer);
@@ -216,6 +220,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     return createCard(
       ownMultiaddrs(),
       roster.list().filter(({ peer }) => peer !== self),
+      init.zone,
     );
   }
 
@@ -487,6 +492,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
       return token === undefined ? "" : siteOf(token).id;
     },
     members: () => [...members.keys()],
+    zoneOf: (peer) => (peer === self ? init.zone : members.get(peer)?.zone),
     async request(peer, lane, frame, options = {}) {
       const member = members.get(peer);
       if (member === undefined) throw unreachable("is not up");

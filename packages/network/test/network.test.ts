@@ -44,6 +44,22 @@ describe("network", () => {
       }
   });
 
+  it("tells members the zone that it is in, before they hear that it is up", async () => {
+    const token = createSiteToken();
+    await using a = await createMember({ token, zone: "rack1" });
+    const seen: unknown[] = [];
+    using _up = a.on("memberUp", (peer) => seen.push(a.zoneOf!(peer)));
+    await using b = await createMember({ token, zone: "rack-2", peers: a.listenAddresses() });
+    await using c = await createMember({ token, peers: a.listenAddresses() });
+    await until(() => a.members().length === 2 && b.members().length === 2);
+    expect(seen).toEqual(expect.arrayContaining(["rack-2", undefined]));
+    expect([a.self, b.self, c.self].map((peer) => b.zoneOf!(peer))).toEqual([
+      "rack1",
+      "rack-2",
+      undefined,
+    ]);
+  });
+
   it("carries many requests at once, with answers of a megabyte", async () => {
     const token = createSiteToken();
     const answer = new Uint8Array(randomBytes(1024 * 1024));

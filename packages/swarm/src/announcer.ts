@@ -3,7 +3,8 @@ import type { Clock, Logger } from "@shoal/runtime";
 import type { BlobInfo, Store } from "@shoal/store";
 import type { PeerClient } from "./peer-client.ts";
 import { rank } from "./rendezvous.ts";
-import type { PeerIdString, PeerTransport } from "./transport.ts";
+import type { PeerIdString } from "./transport.ts";
+import { createZones, type ZonedTransport } from "./zones.ts";
 
 /** News wait this long for company. Milliseconds. */
 const BATCH_MS = 100;
@@ -18,7 +19,7 @@ export interface Announcer extends Disposable {
 }
 
 export interface AnnouncerComponents {
-  readonly transport: Pick<PeerTransport, "self" | "members">;
+  readonly transport: ZonedTransport;
   readonly peers: PeerClient;
   readonly store: Pick<Store, "blobs" | "on">;
   readonly clock: Clock;
@@ -33,6 +34,7 @@ interface News {
 
 export function createAnnouncer(components: AnnouncerComponents): Announcer {
   const { transport, peers, store, clock, logger, shares } = components;
+  const zones = createZones(transport);
   const pending = new Map<PeerIdString, News>();
   let timer: Disposable | undefined;
 
@@ -43,10 +45,12 @@ export function createAnnouncer(components: AnnouncerComponents): Announcer {
     return news;
   }
 
+  /** The coordinators of the site, and those of this machine's zone. */
   function told(digest: Digest, members: readonly PeerIdString[]): PeerIdString[] {
-    return rank([transport.self, ...members], digest)
-      .slice(0, TOLD)
-      .filter((peer) => peer !== transport.self);
+    const first = rank([transport.self, ...members], digest).slice(0, TOLD);
+    if (!members.every(zones.near))
+      first.push(...rank([transport.self, ...members.filter(zones.near)], digest).slice(0, TOLD));
+    return [...new Set(first)].filter((peer) => peer !== transport.self);
   }
 
   function flush(): void {

@@ -230,6 +230,18 @@ export function createCoordinator(
     return lease;
   }
 
+  /** Into a zone also those may bring pieces who can't ask the upstream, where none of its members can. */
+  function mayBring({ canFetch, zone }: Sync): boolean {
+    if (canFetch || zone === undefined) return canFetch;
+    return ![...participants.values()].some((participant) => participant.canFetch);
+  }
+
+  /** Carries of a member that can't ask the upstream are for those of its zone that can. */
+  function giveBack(from: PeerIdString, { zone }: Sync): void {
+    if (zone === undefined) return;
+    for (const lease of leases.values()) if (lease.peer === from) leases.delete(lease.id);
+  }
+
   /** Guided self-scheduling (Polychronopoulos and Kuck 1987): half of an even share of what is left. */
   function shareOf(pieces: number, among: number): number {
     const most = Math.max(1, Math.floor(settings.maxLeaseBytes / geometry.pieceSizeBytes));
@@ -300,9 +312,10 @@ export function createCoordinator(
       expire(nowMs);
       const me = participants.get(from)!;
       takeBackTails(from);
+      if (!mayBring(message)) giveBack(from, message);
       const leasing = mayLease && nowMs >= leaseFromMs;
-      if (leasing && message.canFetch && message.wants && !message.leaving)
-        grant(from, openPieces(from, allHolders), alone, nowMs);
+      if (leasing && mayBring(message) && message.wants && !message.leaving)
+        grant(from, inside(message, openPieces(from, allHolders)), alone, nowMs);
       const reply: SyncReply = {
         type: "synced",
         epoch,
@@ -323,6 +336,14 @@ export function createCoordinator(
     },
     memberDown: remove,
   };
+}
+
+/** Of the open pieces those that the participant has a use for. */
+function inside({ within }: Sync, open: readonly boolean[]): readonly boolean[] {
+  if (within === undefined) return open;
+  return open.map(
+    (isOpen, piece) => isOpen && within.some(([first, end]) => piece >= first && piece < end),
+  );
 }
 
 function leaseKey(lease: { readonly epoch: number; readonly id: number }): string {

@@ -4,8 +4,9 @@ import type { Store } from "@shoal/store";
 import { type Coordinator, createCoordinator } from "./coordinator.ts";
 import type { PeerClient } from "./peer-client.ts";
 import { rank } from "./rendezvous.ts";
-import type { PeerIdString, PeerTransport } from "./transport.ts";
+import type { PeerIdString } from "./transport.ts";
 import type { ControlRequest, Sync, SyncReply } from "./wire/messages.ts";
+import { createZones, type ZonedTransport } from "./zones.ts";
 
 /** Blobs up to this travel inside the coordinator's answer. */
 const INLINE_BYTES = 64 * 1024;
@@ -28,7 +29,7 @@ export interface Directory {
 }
 
 export interface DirectoryComponents {
-  readonly transport: Pick<PeerTransport, "self" | "members">;
+  readonly transport: ZonedTransport;
   readonly peers: PeerClient;
   readonly store: Pick<Store, "stat" | "readAll">;
   readonly clock: Clock;
@@ -49,6 +50,7 @@ export function createDirectory(components: DirectoryComponents): Directory {
   const heldBy = new Map<PeerIdString, Set<Digest>>();
   const coordinators = new Map<string, Coordinator>();
   const settling = new Map<PeerIdString, number>();
+  const zones = createZones(transport);
 
   function holdersOf(digest: Digest, sizeBytes: number): Set<PeerIdString> {
     const entry = announced.get(digest)?.find((candidate) => candidate.sizeBytes === sizeBytes);
@@ -63,8 +65,15 @@ export function createDirectory(components: DirectoryComponents): Directory {
     return settling.size === 0;
   }
 
-  function coordinatorOf(digest: Digest, sizeBytes: number): Coordinator {
-    const key = `${digest}/${sizeBytes}`;
+  /** Those among whom the message's coordinator is chosen. */
+  function othersFor({ zone }: Sync): readonly PeerIdString[] {
+    if (zone === undefined) return transport.members();
+    if (zone === zones.own) return zones.mates();
+    throw new CodedError("ERR_MESSAGE", "a member registers in a zone that this machine is not in");
+  }
+
+  function coordinatorOf({ digest, size: sizeBytes, zone }: Sync): Coordinator {
+    const key = `${digest}/${sizeBytes}${zone === undefined ? "" : `/${zone}`}`;
     const known = coordinators.get(key);
     if (known !== undefined) return known;
     for (const [other, coordinator] of coordinators)
@@ -75,9 +84,12 @@ export function createDirectory(components: DirectoryComponents): Directory {
   }
 
   async function decide(from: PeerIdString, message: Sync): Promise<SyncReply> {
-    const coordinator = coordinatorOf(message.digest, message.size);
+    const others = othersFor(message);
+    const coordinator = coordinatorOf(message);
     const holders = holdersOf(message.digest, message.size);
-    const office = { holders, mayLease: settled(), alone: transport.members().length === 0 };
+    if (message.zone !== undefined)
+      for (const peer of holders) if (!zones.near(peer)) holders.delete(peer);
+    const office = { holders, mayLease: settled(), alone: others.length === 0 };
     const decision = coordinator.sync(from, message, office, clock.now());
     if (decision === undefined)
       throw new CodedError("ERR_MESSAGE", "a member's bitfield does not fit the blob's size");
@@ -110,7 +122,7 @@ export function createDirectory(components: DirectoryComponents): Directory {
   return {
     async sync(from, message, signal) {
       if (message.origin !== undefined) return await decide(message.origin, message);
-      const ranked = rank([transport.self, ...transport.members()], message.digest);
+      const ranked = rank([transport.self, ...othersFor(message)], message.digest);
       const first = ranked.find((peer) => !message.passedOver.includes(peer));
       if (first === undefined || first === transport.self) return await decide(from, message);
       try {

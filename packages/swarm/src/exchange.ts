@@ -5,7 +5,7 @@ import type { Arrival } from "./arrival.ts";
 import { createNeighbours } from "./neighbours.ts";
 import { createNews } from "./news.ts";
 import type { PeerClient } from "./peer-client.ts";
-import { leastLoaded, pick } from "./picker.ts";
+import { leastLoaded, pick, type Source } from "./picker.ts";
 import type { PeerIdString } from "./transport.ts";
 import type { Attestation } from "./wire/messages.ts";
 
@@ -39,6 +39,8 @@ export interface ExchangeComponents {
   readonly trusts: (peer: PeerIdString) => boolean;
   /** Whether the piece is expected from the upstream by this machine's own lease. */
   readonly leased: (piece: PieceIndex) => boolean;
+  /** The pieces of a member that may be asked for: of other zones' members only some. */
+  readonly reach: (source: Source) => Source;
   /** Pieces that readers are at. */
   readonly cursors: () => Iterable<PieceIndex>;
   /** A member has failed to deliver so often that it is not asked for this blob any more. */
@@ -106,6 +108,10 @@ export function createExchange(components: ExchangeComponents): Exchange {
     return pendingCount[piece]! > 0 || arrival.taken(piece) || components.leased(piece);
   }
 
+  function sources(): Source[] {
+    return neighbours.sources(clock.now()).map(components.reach);
+  }
+
   function pump(): void {
     while (!stopped && !arrival.sealed && fetches.size < MAX_OUTSTANDING) {
       const choice = pick(
@@ -115,7 +121,7 @@ export function createExchange(components: ExchangeComponents): Exchange {
           pending,
           availability: neighbours.availability,
           cursors: components.cursors(),
-          sources: neighbours.sources(clock.now()),
+          sources: sources(),
         },
         random,
       );
@@ -210,7 +216,7 @@ export function createExchange(components: ExchangeComponents): Exchange {
       if (stopped || fetches.size >= MAX_OUTSTANDING) return;
       if (clock.now() - fetch.startedMs < patienceMs || pendingCount[fetch.piece]! > 1) continue;
       neighbours.lags(fetch.peer);
-      const others = neighbours.sources(clock.now()).filter(({ peer }) => peer !== fetch.peer);
+      const others = sources().filter(({ peer }) => peer !== fetch.peer);
       const peer = leastLoaded(others, fetch.piece, random);
       if (peer !== undefined) start(fetch.piece, peer);
     }

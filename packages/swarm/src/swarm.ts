@@ -30,6 +30,8 @@ import { createSuspects } from "./suspects.ts";
 import { createTransfer, type Transfer } from "./transfer.ts";
 import type { PeerTransport } from "./transport.ts";
 import type { BlobRequest, OpenBlob, Swarm } from "./types.ts";
+import { createZonedRegistration } from "./zoned-registration.ts";
+import { createZones } from "./zones.ts";
 import { createUplink } from "./uplink/uplink.ts";
 import { createUploads } from "./uploads.ts";
 import type { UplinkLimits } from "./wire/messages.ts";
@@ -69,6 +71,7 @@ export async function createSwarm(
   await sweepLedgers(store);
   const suspects = createSuspects(logger, metrics);
   const peers = createPeerClient(transport, clock);
+  const zones = createZones(transport);
   const uplink = createUplink(
     { transport, peers, upstream: components.upstream, clock, logger },
     init.uplink ?? {},
@@ -216,7 +219,18 @@ export async function createSwarm(
       peers,
       notary,
       ledgerLog,
-      registration: createRegistration({ ...line, transport, peers, directory }),
+      registration: createZonedRegistration({
+        zones,
+        clock,
+        site: createRegistration({ ...line, transport, peers, directory }),
+        zone: createRegistration({
+          ...line,
+          transport: { self: transport.self, members: zones.mates },
+          peers,
+          directory,
+        }),
+      }),
+      near: zones.near,
       alone: createRegistration({ ...line, transport: solo, peers, directory: ownDirectory }),
       shared: isShared,
       members: () => transport.members(),

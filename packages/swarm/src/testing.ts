@@ -35,8 +35,8 @@ export interface MemoryTransport extends PeerTransport {
 }
 
 export interface MemorySite {
-  /** Admits a member; everybody hears of it. */
-  join(name: string): MemoryTransport;
+  /** Admits a member, with its zone's label if it has one; everybody hears of it. */
+  join(name: string, zone?: string): MemoryTransport;
 }
 
 /** @param init latency is one way, in milliseconds */
@@ -53,6 +53,7 @@ export function createMemorySite(
     frozen: boolean;
     readonly answered: Record<Lane, number>;
     readonly sentBytes: Record<Lane, number>;
+    readonly zone: string | undefined;
     emit(type: keyof MembershipEvents, peer: PeerIdString): void;
   }
 
@@ -92,7 +93,7 @@ export function createMemorySite(
   }
 
   return {
-    join(name) {
+    join(name, zone) {
       const self = testPeerId(name);
       const listeners = new Map<keyof MembershipEvents, Set<(peer: PeerIdString) => void>>();
       const handler = Promise.withResolvers<FrameHandler>();
@@ -102,6 +103,7 @@ export function createMemorySite(
         frozen: false,
         answered: { control: 0, bulk: 0 },
         sentBytes: { control: 0, bulk: 0 },
+        zone,
         emit(type, peer) {
           for (const listener of listeners.get(type) ?? []) listener(peer);
         },
@@ -115,6 +117,7 @@ export function createMemorySite(
         answered: node.answered,
         sentBytes: node.sentBytes,
         members: () => (nodes.has(self) ? [...nodes.keys()].filter((peer) => peer !== self) : []),
+        zoneOf: (peer) => nodes.get(peer)?.zone,
         async request(peer, lane, frame, options = {}) {
           const other = nodes.get(peer);
           if (other === undefined || !nodes.has(self)) throw unreachable();

@@ -10,6 +10,7 @@ import { createLessee } from "./lessee.ts";
 import type { LedgerLog } from "./ledger-log.ts";
 import type { PeerClient } from "./peer-client.ts";
 import type { Answer, Registration } from "./registration.ts";
+import type { ZonedRegistration } from "./zoned-registration.ts";
 import type { PeerIdString } from "./transport.ts";
 
 /** A reader that comes back within this time finds its transfer running. Milliseconds. */
@@ -40,7 +41,9 @@ export interface TransferComponents {
   /** Keeps what vouches for the pieces over a restart; absent where members don't get the blob. */
   readonly ledgerLog: LedgerLog | undefined;
   /** The line to the site's coordinators. */
-  readonly registration: Registration;
+  readonly registration: ZonedRegistration;
+  /** Whether a member is in this machine's zone. */
+  readonly near: (peer: PeerIdString) => boolean;
   /** A coordinator of this machine's own, for fetching from the upstream alone. */
   readonly alone: Registration;
   /** Whether members may give and get this blob. */
@@ -153,6 +156,8 @@ export function createTransfer(components: TransferComponents): Transfer {
         random,
         logger,
         trusts: (peer) => !excluded.has(peer) && components.trusts(peer),
+        reach: (source) =>
+          components.near(source.peer) ? source : components.registration.reach(source),
         leased: (piece) => lessee.bringsSoon(piece),
         cursors,
         members: components.members,
@@ -212,6 +217,7 @@ export function createTransfer(components: TransferComponents): Transfer {
     ledger.stored(piece);
     exchange?.tell(piece, origin === "upstream");
     if (arrival.have.complete) committing ??= finish();
+    else if (components.registration.carried(arrival.have)) syncSoon();
   }
 
   // -- The line to the coordinator

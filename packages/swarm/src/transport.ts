@@ -41,6 +41,8 @@ export interface PeerTransport {
   readonly site: string;
   /** Live, admitted members, without self. */
   members(): readonly PeerIdString[];
+  /** The zone label of a live member or of self. @default no zones */
+  zoneOf?(peer: PeerIdString): string | undefined;
   /**
    * Sends one frame and resolves with the peer's answer.
    * @throws ERR_PEER_UNREACHABLE when the peer is not a live member, cannot be reached or goes away,

@@ -37,6 +37,8 @@ describe("wire codec", () => {
   const requests: ControlRequest[] = [
     sync,
     { ...sync, origin: testPeerId("b") },
+    { ...sync, zone: "rack1" },
+    { ...sync, zone: "", within: [[0, 2]] },
     { type: "interest", digest, size: 5, repository: "ghcr.io/a/b", have: new Uint8Array([0x80]) },
     { type: "have", digest, size: 5, repository: "ghcr.io/a/b", pieces: [0] },
     { type: "announce", held: [[digest, 5]], gone: [digest], complete: true },

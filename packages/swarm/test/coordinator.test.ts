@@ -61,6 +61,27 @@ describe("coordinator", () => {
     expect(lengths).toEqual([8, 16, 32, 8]);
   });
 
+  it("gives leases only where the participant has a use for them", () => {
+    const office = coordinator();
+    const { leases } = office.sync(a, message({ within: [[40, 44]] }), nobody, 0)!.reply;
+    expect(leases).toMatchObject([{ first: 40, end: 44 }]);
+    expect(office.sync(b, message({ within: [[40, 44]] }), nobody, 0)!.reply.leases).toEqual([]);
+    expect(office.sync(b, message({ within: [] }), nobody, 0)!.reply.leases).toEqual([]);
+  });
+
+  it("lets who can't ask the upstream carry into a zone only where nobody can", () => {
+    const office = coordinator();
+    const unable = message({ zone: "rack", canFetch: false });
+    const { reply } = office.sync(a, unable, nobody, 0)!;
+    expect(reply.leases).toHaveLength(1);
+    office.sync(b, message({ zone: "rack", wants: false }), nobody, 10);
+    const again = { ...unable, leases: held(reply) };
+    expect(office.sync(a, again, nobody, 20)!.reply.leases).toEqual([]);
+    expect(coordinator().sync(a, message({ canFetch: false }), nobody, 0)!.reply.leases).toEqual(
+      [],
+    );
+  });
+
   it("gives no lease while a holder is there, and names the holder", () => {
     const { reply } = coordinator().sync(a, message(), { ...nobody, holders: new Set([b]) }, 0)!;
     expect(reply).toMatchObject({ leases: [], holders: [b], hope: true });

@@ -58,6 +58,13 @@ export const SyncSchema = z.strictObject({
   excluded: z.array(peer).max(MAX_PEERS),
   /** Better ranked members that did not answer the participant. */
   passedOver: z.array(peer).max(16),
+  /** A registration with the coordinator of a zone, by its label: the leases are carries into that zone. */
+  zone: z.string().max(64).optional(),
+  /** Ranges of pieces outside of which no lease is of use, each a first piece and the one after the last. */
+  within: z
+    .array(z.tuple([count, count]))
+    .max(64)
+    .optional(),
   /** Whom a forwarded message comes from; it is forwarded once only. */
   origin: peer.optional(),
   /** The participant gives up the blob and its leases. */
