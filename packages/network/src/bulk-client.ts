@@ -45,9 +45,15 @@ export function createBulkClient(init: BulkClientInit): BulkClient {
   const streams = new Map<FramedStream, number>();
   let current: { readonly grant: BulkGrant; readonly endsMs: number } | undefined;
   let asking: Promise<BulkGrant | undefined> | undefined;
+  let opening = 0;
   let failures = 0;
   let retryMs = 0;
   let closed = false;
+
+  /** After a failure one request tries, and the others do not wait for what comes of it. */
+  function waits(): boolean {
+    return clock.now() < retryMs || (failures > 0 && opening > 0);
+  }
 
   async function grantInUse(): Promise<{ grant: BulkGrant; endsMs: number } | undefined> {
     if (current !== undefined && clock.now() < current.endsMs) return current;
@@ -89,7 +95,8 @@ export function createBulkClient(init: BulkClientInit): BulkClient {
 
   return {
     async open() {
-      if (clock.now() < retryMs) return undefined;
+      if (waits()) return undefined;
+      opening += 1;
       try {
         const used = await grantInUse();
         if (used === undefined) {
@@ -104,15 +111,20 @@ export function createBulkClient(init: BulkClientInit): BulkClient {
         return stream;
       } catch (error) {
         current = undefined;
-        retryMs = clock.now() + Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** failures);
-        failures += 1;
+        // Those that were begun together have failed once.
+        if (clock.now() >= retryMs) {
+          retryMs = clock.now() + Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** failures);
+          failures += 1;
+        }
         logger.info({ error, host }, "the bulk port of a member can't be reached");
         return undefined;
+      } finally {
+        opening -= 1;
       }
     },
     prefers(stream) {
       const endsMs = streams.get(stream);
-      return endsMs === undefined ? clock.now() < retryMs : clock.now() < endsMs;
+      return endsMs === undefined ? waits() : clock.now() < endsMs;
     },
     close() {
       closed = true;
