@@ -160,7 +160,7 @@ export function createTransfer(components: TransferComponents): Transfer {
           components.near(source.peer) ? source : components.registration.reach(source),
         leased: (piece) => lessee.bringsSoon(piece),
         cursors,
-        members: components.members,
+        members: () => components.members().filter(components.near),
         onGivenUp(peer) {
           excluded.add(peer);
           syncSoon();
@@ -259,6 +259,7 @@ export function createTransfer(components: TransferComponents): Transfer {
         repository: formatRepository(repository),
         canFetch,
         wants: wants && !leaving,
+        cursors: [...cursors()].slice(0, 8),
         have: arrival.have.toBytes(),
         leases: leases.map(({ id, epoch, first, end, doneBytes }) => ({
           id,

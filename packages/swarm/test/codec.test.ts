@@ -27,6 +27,7 @@ const sync: Sync = {
   have: new Uint8Array([0xf0]),
   leases: [{ id: 1, epoch: 1, first: 0, end: 2, done: 17 }],
   wants: true,
+  cursors: [],
   epoch: 3,
   excluded: [testPeerId("a")],
   passedOver: [],

@@ -2,7 +2,7 @@ import { digestOf } from "@shoal/oci";
 import { createBitfield, type PieceIndex } from "@shoal/store";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { createCoordinator } from "../src/coordinator.ts";
+import { type CoordinatorSettings, createCoordinator } from "../src/coordinator.ts";
 import { testPeerId } from "../src/testing.ts";
 import type { PeerIdString } from "../src/transport.ts";
 import type { Sync, SyncReply, WireLease } from "../src/wire/messages.ts";
@@ -27,6 +27,7 @@ function message(change: Partial<Sync> & { has?: number[] } = {}): Sync {
     have: have.toBytes(),
     leases: [],
     wants: true,
+    cursors: [],
     epoch: 0,
     excluded: [],
     passedOver: [],
@@ -35,8 +36,8 @@ function message(change: Partial<Sync> & { has?: number[] } = {}): Sync {
   };
 }
 
-function coordinator() {
-  return createCoordinator(SIZE, { random: () => 0.5 });
+function coordinator(settings: Partial<CoordinatorSettings> = {}) {
+  return createCoordinator(SIZE, { random: () => 0.5, settings });
 }
 
 function held(reply: SyncReply, done = 0): Sync["leases"] {
@@ -159,7 +160,7 @@ describe("coordinator", () => {
       fc.property(
         fc.array(fc.tuple(fc.nat(2), fc.nat(6), fc.boolean()), { minLength: 20, maxLength: 300 }),
         (steps) => {
-          const office = coordinator();
+          const office = coordinator({ backupShare: 0 });
           const state = new Map(
             peers.map((peer) => [peer, { has: new Set<number>(), leases: [] as Sync["leases"] }]),
           );

@@ -52,6 +52,8 @@ export const SyncSchema = z.strictObject({
   leases: z.array(LeaseSchema.extend({ done: count })).max(64),
   /** Whether one more lease is welcome. */
   wants: z.boolean(),
+  /** Pieces that clients wait for. */
+  cursors: z.array(count).max(8),
   /** Highest epoch seen, 0 before the first answer. */
   epoch: count,
   /** Members that this participant does not take the blob from. */
