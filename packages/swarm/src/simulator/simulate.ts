@@ -36,6 +36,8 @@ export interface Situation {
   readonly kill?: readonly Mishap[];
   /** Ways to the registry that slow down to 64 KiB/s. */
   readonly slow?: readonly Mishap[];
+  /** So many racks of as many members each, behind links of that rate. @default one LAN */
+  readonly racks?: { readonly count: number; readonly bytesPerSecond: number };
   /** How often rates are worked out anew. @default a hundredth of what a piece takes at 24 at a time */
   readonly stepMs?: number;
   /** Counts control requests by type too. */
@@ -47,6 +49,8 @@ export interface SimulationResult {
   readonly uplinkBytes: number;
   /** Bytes that crossed the uplink over the blob's size. */
   readonly egressRatio: number;
+  /** With `racks`: bytes into the rack that took the most, over the blob's size. */
+  readonly rackRatio?: number;
   /** When the last byte crossed it, from the first member's start. */
   readonly uplinkSeconds: number;
   /** Members that have the blob, without those that were killed. */
@@ -112,8 +116,15 @@ export async function simulate(situation: Situation): Promise<SimulationResult> 
     uplinkMs = queue.now();
   };
 
+  const racks = Array.from({ length: situation.racks?.count ?? 0 }, (_, index) => ({
+    zone: `rack${index}`,
+    up: links.add(situation.racks!.bytesPerSecond / 1000),
+    down: links.add(situation.racks!.bytesPerSecond / 1000),
+  }));
+  const rackOf = (index: number): (typeof racks)[number] | undefined =>
+    racks[index % Math.max(1, racks.length)];
   const joined = Array.from({ length: members }, (_, index) =>
-    site.add(testPeerId(`machine ${index}`), lanPerMs),
+    site.add(testPeerId(`machine ${index}`), lanPerMs, rackOf(index)),
   );
   for (const [index, member] of joined.entries()) {
     const registryPath = links.add(lanPerMs);
@@ -127,6 +138,7 @@ export async function simulate(situation: Situation): Promise<SimulationResult> 
       store: createPieceStore(),
       upstream: createVirtualUpstream({ queue, links }, { sizeBytes, latencyMs, onChunk }, [
         uplink,
+        ...(rackOf(index) === undefined ? [] : [rackOf(index)!.down]),
         member.down,
         registryPath,
       ]),
@@ -234,6 +246,9 @@ export async function simulate(situation: Situation): Promise<SimulationResult> 
     uplinkBytes,
     egressRatio: uplinkBytes / sizeBytes,
     uplinkSeconds: uplinkMs / 1000,
+    ...(racks.length === 0
+      ? {}
+      : { rackRatio: Math.max(...racks.map(({ down }) => links.passed(down))) / sizeBytes }),
     finished: survivors.length,
     makespanSeconds,
     finishSeconds,

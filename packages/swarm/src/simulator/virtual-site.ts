@@ -35,11 +35,20 @@ export interface VirtualMember {
 
 /** A site whose members have all known each other for long. */
 export interface VirtualSite {
-  add(peer: PeerIdString, linkBytesPerMs: number): VirtualMember;
+  /** @param rack the zone that the member is in, and the links that lead out of it and into it */
+  add(peer: PeerIdString, linkBytesPerMs: number, rack?: Rack): VirtualMember;
+}
+
+/** Machines behind one link. */
+export interface Rack {
+  readonly zone: string;
+  readonly up: LinkIndex;
+  readonly down: LinkIndex;
 }
 
 interface Node {
   readonly peer: PeerIdString;
+  readonly rack: Rack | undefined;
   readonly up: LinkIndex;
   readonly down: LinkIndex;
   readonly sent: Sent;
@@ -109,7 +118,7 @@ export function createVirtualSite(
         queue.at(queue.now() + init.latencyMs, () => deliver(parts));
         return;
       }
-      flow = links.start([to.up, from.down], length, () => {
+      flow = links.start(pathOf(to, from), length, () => {
         sentAll();
         queue.at(queue.now() + init.latencyMs, () => deliver(parts));
         return 0;
@@ -138,6 +147,11 @@ export function createVirtualSite(
     return result.promise;
   }
 
+  function pathOf(to: Node, from: Node): LinkIndex[] {
+    const racks = to.rack === from.rack ? [] : [to.rack?.up ?? [], from.rack?.down ?? []].flat();
+    return [to.up, ...racks, from.down];
+  }
+
   function tell(type: keyof MembershipEvents, about: PeerIdString): void {
     for (const node of nodes.values()) {
       node.others = undefined;
@@ -146,9 +160,10 @@ export function createVirtualSite(
   }
 
   return {
-    add(peer, linkBytesPerMs) {
+    add(peer, linkBytesPerMs, rack) {
       const node: Node = {
         peer,
+        rack,
         up: links.add(linkBytesPerMs),
         down: links.add(linkBytesPerMs),
         sent: { messages: 0, blockRequests: 0, busy: 0, byType: new Map() },
@@ -166,6 +181,7 @@ export function createVirtualSite(
           node.others ??= node.alive ? [...nodes.keys()].filter((other) => other !== peer) : [];
           return node.others;
         },
+        zoneOf: (other) => nodes.get(other)?.rack?.zone,
         async request(other, lane, frame, options = {}) {
           options.signal?.throwIfAborted();
           const to = nodes.get(other);

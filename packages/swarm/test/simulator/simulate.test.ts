@@ -25,6 +25,20 @@ describe("members under the simulator", () => {
     expect(result.egressRatio).toBeGreaterThanOrEqual(1);
   });
 
+  it("bring each piece into a rack once, two of five", { timeout: 60_000 }, async () => {
+    const mbit = 125_000;
+    const result = await simulate(
+      situation({
+        uplinkBytesPerSecond: 50 * mbit,
+        lanBytesPerSecond: 200 * mbit,
+        racks: { count: 2, bytesPerSecond: 100 * mbit },
+      }),
+    );
+    expect(result.rackRatio).toBeLessThanOrEqual(1.05);
+    expect(result.egressRatio).toBeLessThanOrEqual(1.02);
+    expect(result.boundRatio).toBeLessThanOrEqual(1.2);
+  });
+
   it("do the same for the same seed, and other things for another", {
     timeout: 60_000,
   }, async () => {
