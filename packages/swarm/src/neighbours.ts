@@ -10,8 +10,14 @@ const MAX_WINDOW = 8;
 const GIVEN_UP_AFTER = 4;
 /** Neighbours of one blob, those that came by themselves among them. */
 const MAX_NEIGHBOURS = 40;
-/** A neighbour that was busy is left alone for this share of what a piece usually takes, within these bounds. */
+/**
+ * A neighbour that was busy is left alone for this share of what a piece usually takes, doubled each time in a
+ * row, within these bounds.
+ */
 const BUSY_REST_SHARE = 0.2;
+const BUSY_DOUBLINGS = 3;
+/** What is left of its window then. */
+const BUSY_WINDOW_SHARE = 0.7;
 const SHORTEST_REST_MS = 5;
 const LONGEST_REST_MS = 1000;
 
@@ -20,6 +26,8 @@ interface Neighbour extends Source {
   outstanding: number;
   window: number;
   failures: number;
+  /** How often in a row it was busy. */
+  busy: number;
   /** No request before this time. */
   restUntilMs: number;
   /** It exchanges deltas with this member. */
@@ -91,8 +99,9 @@ export function createNeighbours(geometry: PieceGeometry): Neighbours {
     neighbour.window = Math.max(1, Math.min(MAX_WINDOW, neighbour.window * change));
   }
 
-  function busyRestMs(): number {
-    return Math.max(SHORTEST_REST_MS, Math.min(LONGEST_REST_MS, usualMs * BUSY_REST_SHARE));
+  function busyRestMs({ busy }: Neighbour): number {
+    const restMs = usualMs * BUSY_REST_SHARE * 2 ** Math.min(BUSY_DOUBLINGS, busy);
+    return Math.max(SHORTEST_REST_MS, Math.min(LONGEST_REST_MS, restMs));
   }
 
   return {
@@ -119,6 +128,7 @@ export function createNeighbours(geometry: PieceGeometry): Neighbours {
           outstanding: 0,
           window: FIRST_WINDOW,
           failures: 0,
+          busy: 0,
           restUntilMs: 0,
           subscribed: false,
         };
@@ -164,9 +174,14 @@ export function createNeighbours(geometry: PieceGeometry): Neighbours {
       neighbour.outstanding -= 1;
       if (typeof outcome === "object") {
         neighbour.failures = 0;
+        neighbour.busy = 0;
         adapt(neighbour, outcome.tookMs);
       }
-      if (outcome === "busy") neighbour.restUntilMs = nowMs + busyRestMs();
+      if (outcome === "busy") {
+        neighbour.restUntilMs = nowMs + busyRestMs(neighbour);
+        neighbour.busy += 1;
+        neighbour.window = Math.max(1, neighbour.window * BUSY_WINDOW_SHARE);
+      }
       if (outcome !== "failed") return false;
       neighbour.failures += 1;
       neighbour.window = 1;

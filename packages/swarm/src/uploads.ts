@@ -8,7 +8,7 @@ import { createTokenBucket } from "./uplink/token-bucket.ts";
 import type { Attestation, Block } from "./wire/messages.ts";
 
 /** Blocks that are read and sent at a time. */
-const UPLOAD_SLOTS = 24;
+const UPLOAD_SLOTS = 32;
 /** Handles of committed blobs are kept this long after their last block. Milliseconds. */
 const HANDLE_IDLE_MS = 10_000;
 const MAX_HANDLES = 64;
