@@ -282,7 +282,8 @@ export function createTransfer(components: TransferComponents): Transfer {
       return WATCH_MS;
     }
     const { reply, from } = answer;
-    answeredMs = clock.now();
+    // Until then nothing is to be heard.
+    answeredMs = clock.now() + reply.retryMs;
     participants = reply.participants;
     lessee.apply(reply.leases);
     const content = reply.content;
