@@ -11,6 +11,7 @@ import type { Attestation } from "./wire/messages.ts";
 
 /** Piece requests under way, over all neighbours. */
 const MAX_OUTSTANDING = 24;
+const LEAST_OUTSTANDING = 4;
 /** Neighbours that are sought: those that the coordinator names, and some of this member's own choice. */
 const SOUGHT = 20;
 const OWN_CHOICE = 3;
@@ -41,6 +42,9 @@ export interface ExchangeComponents {
   readonly leased: (piece: PieceIndex) => boolean;
   /** The pieces of a member that may be asked for: of other zones' members only some. */
   readonly reach: (source: Source) => Source;
+  /** Whether this machine fetches from the upstream, and how many may, as the coordinator last knew. */
+  readonly leasing: () => boolean;
+  readonly participants: () => number;
   /** Pieces that readers are at. */
   readonly cursors: () => Iterable<PieceIndex>;
   /** A member has failed to deliver so often that it is not asked for this blob any more. */
@@ -97,6 +101,7 @@ export function createExchange(components: ExchangeComponents): Exchange {
   const news = createNews({
     clock,
     pieceCount: geometry.pieceCount,
+    missing: () => geometry.pieceCount - arrival.have.count,
     subscribers: () => neighbours.subscribers,
     audience: neighbours.audience,
     send: sendNews,
@@ -112,8 +117,18 @@ export function createExchange(components: ExchangeComponents): Exchange {
     return neighbours.sources(clock.now()).map(components.reach);
   }
 
+  /**
+   * A lease is one flow on this machine's link, beside those from members: as many as there are other lessees
+   * leave it what it may have of an uplink as fast as the link.
+   */
+  function room(): number {
+    if (!components.leasing()) return MAX_OUTSTANDING;
+    const lessees = Math.max(components.participants(), neighbours.size + 1);
+    return Math.max(LEAST_OUTSTANDING, Math.min(MAX_OUTSTANDING, lessees - 1));
+  }
+
   function pump(): void {
-    while (!stopped && !arrival.sealed && fetches.size < MAX_OUTSTANDING) {
+    while (!stopped && !arrival.sealed && fetches.size < room()) {
       const choice = pick(
         {
           pieceCount: geometry.pieceCount,

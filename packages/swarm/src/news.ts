@@ -13,6 +13,8 @@ const FIRST_PIECES = 8;
 export interface NewsComponents {
   readonly clock: Clock;
   readonly pieceCount: number;
+  /** How many pieces this member lacks. */
+  readonly missing: () => number;
   /** How many hear of it. */
   readonly subscribers: () => number;
   /** Those of them that lack the piece. */
@@ -31,14 +33,16 @@ export interface News extends Disposable {
 }
 
 export function createNews(components: NewsComponents): News {
-  const { clock, pieceCount, subscribers, audience, send } = components;
+  const { clock, pieceCount, missing, subscribers, audience, send } = components;
   let waiting: PieceIndex[] = [];
   let told = 0;
   let timer: Disposable | undefined;
   let dueMs = Number.POSITIVE_INFINITY;
 
+  /** At the start there is nothing to give yet, at the end nothing else to wait for. */
   function batchPieces(): number {
-    return told < FIRST_PIECES ? 1 : Math.ceil((pieceCount * subscribers()) / MESSAGES);
+    const pieces = Math.ceil((pieceCount * subscribers()) / MESSAGES);
+    return told < FIRST_PIECES || missing() < pieces ? 1 : pieces;
   }
 
   function flushWithin(delayMs: number): void {

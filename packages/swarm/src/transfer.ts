@@ -159,6 +159,8 @@ export function createTransfer(components: TransferComponents): Transfer {
         reach: (source) =>
           components.near(source.peer) ? source : components.registration.reach(source),
         leased: (piece) => lessee.bringsSoon(piece),
+        leasing: () => lessee.busy,
+        participants: () => participants,
         cursors,
         members: () => components.members().filter(components.near),
         onGivenUp(peer) {
