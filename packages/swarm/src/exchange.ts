@@ -2,7 +2,7 @@ import type { Digest } from "@shoal/oci";
 import type { Clock, Logger } from "@shoal/runtime";
 import { bitfieldFromBytes, type PieceIndex, pieceLength, pieceOffset } from "@shoal/store";
 import type { Arrival } from "./arrival.ts";
-import { createNeighbours } from "./neighbours.ts";
+import { createNeighbours, MAX_NEIGHBOURS } from "./neighbours.ts";
 import { createNews } from "./news.ts";
 import type { PeerClient } from "./peer-client.ts";
 import { leastLoaded, pick, type Source } from "./picker.ts";
@@ -253,6 +253,7 @@ export function createExchange(components: ExchangeComponents): Exchange {
     const refused = refusedMs.get(peer) ?? Number.NEGATIVE_INFINITY;
     if (neighbours.has(peer) || meeting.has(peer) || !trusts(peer)) return;
     if (clock.now() - refused < REFUSED_MS) return;
+    if (neighbours.subscribers + meeting.size >= MAX_NEIGHBOURS) return;
     meeting.add(peer);
     try {
       const told = bitfieldFromBytes(geometry.pieceCount, arrival.have.toBytes());
@@ -280,6 +281,9 @@ export function createExchange(components: ExchangeComponents): Exchange {
   return {
     introduce,
     interested(peer, have) {
+      // Who has been asked keeps its place: else it would tell news here and hear none.
+      const expected = neighbours.has(peer) || meeting.has(peer);
+      if (!expected && neighbours.subscribers + meeting.size >= MAX_NEIGHBOURS) return false;
       if (!trusts(peer) || !neighbours.learn(peer, have, true)) return false;
       pump();
       return true;

@@ -8,8 +8,10 @@ const FIRST_WINDOW = 4;
 const MAX_WINDOW = 8;
 /** Failures in a row after which a neighbour is not asked for the blob any more. */
 const GIVEN_UP_AFTER = 4;
-/** Neighbours of one blob, those that came by themselves among them. */
-const MAX_NEIGHBOURS = 40;
+/** Neighbours of one blob that exchange news, those that came by themselves among them. */
+export const MAX_NEIGHBOURS = 40;
+/** With holders, who need not be told anything. */
+const MAX_SOURCES = 60;
 /**
  * A neighbour that was busy is left alone for this share of what a piece usually takes, doubled each time in a
  * row, within these bounds.
@@ -121,7 +123,8 @@ export function createNeighbours(geometry: PieceGeometry): Neighbours {
       if (have === undefined) return false;
       let neighbour = known.get(peer);
       if (neighbour === undefined) {
-        if (known.size >= MAX_NEIGHBOURS) return false;
+        if (known.size >= MAX_SOURCES || (subscribed && subscribers >= MAX_NEIGHBOURS))
+          return false;
         neighbour = {
           peer,
           have,

@@ -47,6 +47,16 @@ describe("members under the simulator", () => {
     expect(await simulate(situation({ seed: 2 }))).not.toEqual(first);
   });
 
+  it("are all done, though more would be neighbours than a member takes", {
+    timeout: 60_000,
+  }, async () => {
+    const result = await simulate(situation({ members: 120, sizeBytes: 4 * MIB }));
+    expect(result.finished).toBe(120);
+    expect(result.egressRatio).toBeLessThanOrEqual(1.02);
+    // Whose neighbours tell it nothing would wait for a minute.
+    expect(result.makespanSeconds).toBeLessThan(2);
+  });
+
   it("are done though the coordinator dies", { timeout: 60_000 }, async () => {
     const result = await simulate(
       situation({ sizeBytes: 64 * MIB, kill: [{ whom: "coordinator", atShare: 0.3 }] }),
