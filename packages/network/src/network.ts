@@ -489,7 +489,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
   return {
     self,
     get site() {
-      return token === undefined ? "" : siteOf(token).id;
+      return site?.id ?? "";
     },
     members: () => [...members.keys()],
     zoneOf: (peer) => (peer === self ? init.zone : members.get(peer)?.zone),

@@ -123,6 +123,9 @@ function createFileIngest(
   const prefix = createPrefixHash(digest, geometry, have, readPiece);
   const writing = new Map<PieceIndex, Promise<void>>();
   let journalEnd = JOURNAL_HEADER_BYTES + hashes.size * JOURNAL_RECORD_BYTES;
+  const records: Uint8Array[] = [];
+  let appending: Promise<void> | undefined;
+  let lastAppend: Promise<void> = Promise.resolve();
   let unsyncedBytes = 0;
   let syncing: Promise<void> | undefined;
   /** Set for good by a failed sync: the kernel tells of lost pages once, and no later sync makes up for it. */
@@ -142,10 +145,18 @@ function createFileIngest(
     return await withStoreErrors(dataPath, () => readAt(pieceOffset(geometry, piece), length));
   }
 
+  /** Records that come while others are being written go together, in one write. */
   async function append(piece: PieceIndex, hash: Uint8Array | undefined): Promise<void> {
-    const at = journalEnd;
-    journalEnd += JOURNAL_RECORD_BYTES;
-    await writeFully(journal, journalRecord(piece, hash), at);
+    records.push(journalRecord(piece, hash));
+    appending ??= (async () => {
+      await lastAppend.catch(() => undefined);
+      const bytes = Buffer.concat(records.splice(0));
+      appending = undefined;
+      lastAppend = writeFully(journal, bytes, journalEnd);
+      await lastAppend;
+      journalEnd += bytes.length;
+    })();
+    await appending;
   }
 
   async function writePiece(

@@ -83,7 +83,7 @@ export function sha256(bytes: Uint8Array): Uint8Array {
 /** What a handle of a blob says of its pieces. */
 export interface PieceChecks {
   pieceHash(piece: PieceIndex): Promise<Uint8Array | undefined>;
-  intact(piece: PieceIndex): Promise<boolean>;
+  intact(piece: PieceIndex, read?: Uint8Array): Promise<boolean>;
 }
 
 /** @param find the hashes one after another, asked for once */
@@ -102,10 +102,11 @@ export function createPieceChecks(
 
   return {
     pieceHash,
-    async intact(piece) {
+    async intact(piece, given) {
       const hash = await pieceHash(piece);
       if (hash === undefined) return false;
-      const bytes = await read(pieceOffset(geometry, piece), pieceLength(geometry, piece));
+      const bytes =
+        given ?? (await read(pieceOffset(geometry, piece), pieceLength(geometry, piece)));
       return Buffer.compare(sha256(bytes), hash) === 0;
     },
   };

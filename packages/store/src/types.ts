@@ -33,8 +33,12 @@ export interface BlobHandle extends AsyncDisposable {
   stream(range?: ByteRange, options?: AbortOptions): AsyncIterable<Uint8Array>;
   /** sha256 of a piece as it was when the blob was verified; `undefined` when the blob is no longer right. */
   pieceHash(piece: PieceIndex): Promise<Uint8Array | undefined>;
-  /** Reads a piece and tells whether it still has that hash. @throws ERR_STORE_IO */
-  intact(piece: PieceIndex): Promise<boolean>;
+  /**
+   * Whether a piece still has that hash.
+   * @param read all of the piece, by who has just read it. @default it is read
+   * @throws ERR_STORE_IO
+   */
+  intact(piece: PieceIndex, read?: Uint8Array): Promise<boolean>;
 }
 
 export interface WriteOptions extends AbortOptions {

@@ -10,8 +10,15 @@ const RUN_PIECES = 16;
 
 /** Vouches for pieces of whole blobs, and only for those whose bytes are still right. */
 export interface Holdings {
-  /** @returns `undefined` when the bytes on the disk are no longer those that were verified */
-  attest(handle: BlobHandle, piece: PieceIndex): Promise<Attestation | undefined>;
+  /**
+   * @param whole the piece as it has just been read, where it has: it is not read again to be checked
+   * @returns `undefined` when the bytes on the disk are no longer those that were verified
+   */
+  attest(
+    handle: BlobHandle,
+    piece: PieceIndex,
+    whole?: Uint8Array,
+  ): Promise<Attestation | undefined>;
 }
 
 interface Held {
@@ -38,10 +45,15 @@ export function createHoldings(components: {
     return await notary.sign(handle, first as PieceIndex, Buffer.concat(hashes), "holder");
   }
 
-  async function intact(handle: BlobHandle, piece: PieceIndex, held: Held): Promise<boolean> {
+  async function intact(
+    handle: BlobHandle,
+    piece: PieceIndex,
+    held: Held,
+    whole: Uint8Array | undefined,
+  ): Promise<boolean> {
     const checkedMs = held.checkedMs.get(piece);
     if (checkedMs !== undefined && clock.now() - checkedMs < BELIEVED_MS) return true;
-    if (await handle.intact(piece)) {
+    if (await handle.intact(piece, whole)) {
       held.checkedMs.set(piece, clock.now());
       return true;
     }
@@ -53,10 +65,10 @@ export function createHoldings(components: {
   }
 
   return {
-    async attest(handle, piece) {
+    async attest(handle, piece, whole) {
       const held = known.get(handle) ?? { checkedMs: new Map(), runs: new Map() };
       known.set(handle, held);
-      if (!(await intact(handle, piece, held))) return undefined;
+      if (!(await intact(handle, piece, held, whole))) return undefined;
       const first = piece - (piece % RUN_PIECES);
       const signing = held.runs.get(first) ?? signRun(handle, first);
       held.runs.set(first, signing);

@@ -1,6 +1,6 @@
 import type { Digest } from "@shoal/oci";
 import { type Clock, sleep } from "@shoal/runtime";
-import { type BlobHandle, pieceAt, pieceGeometry, type Store } from "@shoal/store";
+import { type BlobHandle, pieceAt, pieceGeometry, pieceLength, type Store } from "@shoal/store";
 import type { Holdings } from "./holdings.ts";
 import type { AnswerOptions, PeerIdString } from "./transport.ts";
 import { encodeBlockReply } from "./wire/codec.ts";
@@ -98,10 +98,12 @@ export function createUploads(components: UploadsComponents): Uploads {
       }
       if (handle.sizeBytes !== block.size || block.offset + block.length > block.size)
         return undefined;
-      const piece = pieceAt(pieceGeometry(block.size), block.offset);
-      const attestation = await holdings.attest(handle, piece);
-      if (attestation === undefined) return undefined;
-      return { bytes: await handle.read(block.offset, block.length), attestation };
+      const geometry = pieceGeometry(block.size);
+      const piece = pieceAt(geometry, block.offset);
+      const bytes = await handle.read(block.offset, block.length);
+      const whole = block.length === pieceLength(geometry, piece) ? bytes : undefined;
+      const attestation = await holdings.attest(handle, piece, whole);
+      return attestation && { bytes, attestation };
     } catch (error) {
       handles.delete(block.digest);
       throw error;
