@@ -80,9 +80,12 @@ export const PeerSchema = z.object({
   /** How it was found. */
   source: z.enum(["mdns", "static", "roster", "inbound"]),
   lastSeenAt: z.iso.datetime().optional(),
+  /** Wrong pieces within an hour, and blobs within a day that it vouched for falsely. */
   strikes: z.number().int().nonnegative(),
   /** Label of its zone, while it is up. */
   zone: z.string().optional(),
+  /** Nothing is taken from it before. */
+  bannedUntil: z.iso.datetime().optional(),
 });
 export type Peer = z.infer<typeof PeerSchema>;
 

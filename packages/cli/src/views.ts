@@ -120,9 +120,10 @@ export function peerLines(
   const lines = whole.every((line) => line.length <= columns)
     ? whole
     : safeTable([head, ...rows(false)], columns, zoned ? [4, 5] : [3, 4]);
-  const notes = peers.map(({ strikes }) =>
-    strikes === 0 ? [] : note(`${formatCount(strikes, "strike")}: gave wrong bytes`, columns),
-  );
+  const notes = peers.map((peer) => {
+    const text = conductText(peer);
+    return text === undefined ? [] : note(text, columns);
+  });
   return [
     lines[0]!,
     ...peers.flatMap((_, index) => [lines[index + 1]!, ...notes[index]!]),
@@ -159,6 +160,12 @@ export function limitLines(limits: Limits, columns: number, nowMs: number): stri
     ...safeTable([["LIMIT", "IS", "FOR"], ...rows], columns),
     ...wrap(plain(origin), columns),
   ];
+}
+
+function conductText({ strikes, bannedUntil }: PeerList["peers"][number]): string | undefined {
+  if (strikes === 0 && bannedUntil === undefined) return undefined;
+  const struck = `${formatCount(strikes, "strike")}: gave wrong bytes`;
+  return bannedUntil === undefined ? struck : `${struck}; banned until ${bannedUntil}`;
 }
 
 export function imageLines(images: readonly Image[], columns: number): string[] {

@@ -2,12 +2,17 @@ import { mkdir } from "node:fs/promises";
 import type { ServerResponse } from "node:http";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import type { ApiEvent, PeerList, Status } from "@shoal/api";
+import type { ApiEvent, Peer, PeerList, Status } from "@shoal/api";
 import { createNetwork, loadIdentity, type Network } from "@shoal/network";
 import { CodedError, type Logger, systemClock } from "@shoal/runtime";
 import { openFileStore, type Store } from "@shoal/store";
 import { createSwarm, type Swarm } from "@shoal/swarm";
-import { createAuthFileCredentials, createUpstream, type Upstream } from "@shoal/upstream";
+import {
+  createAuthFileCredentials,
+  createUpstream,
+  isReadOverTls,
+  type Upstream,
+} from "@shoal/upstream";
 import { createRoutes } from "./api/routes.ts";
 import { startApiServer } from "./api/server.ts";
 import { groupIdOf, SOCKET_GROUP } from "./api/socket-group.ts";
@@ -124,6 +129,7 @@ export async function startDaemon(
       {
         ...configuredLimits(configuration),
         mayShare: createShareRules(configuration.share),
+        overTls: (registry) => isReadOverTls(registry, configuration.registries[registry]),
         resolve: {
           freshMs: configuration.resolve.freshSeconds * 1000,
           staleMaxMs: configuration.resolve.staleMaxSeconds * 1000,
@@ -289,7 +295,7 @@ async function statusOf(parts: Parts): Promise<Status> {
 }
 
 function peersOf({ network, swarm }: Parts): PeerList {
-  const strikes = new Map(swarm.suspects().map(({ peer, strikes: count }) => [peer, count]));
+  const suspects = new Map(swarm.suspects().map((suspect) => [suspect.peer, suspect]));
   return {
     self: network.self,
     ...zoneField(network, network.self),
@@ -299,7 +305,7 @@ function peersOf({ network, swarm }: Parts): PeerList {
       addresses: [...addresses],
       source,
       lastSeenAt: new Date(lastSeenMs).toISOString(),
-      strikes: strikes.get(id) ?? 0,
+      ...conductOf(suspects.get(id)),
       ...zoneField(network, id),
     })),
   };
@@ -308,6 +314,16 @@ function peersOf({ network, swarm }: Parts): PeerList {
 function zoneField(network: Network, peer: Network["self"]): { zone?: string } {
   const zone = network.zoneOf?.(peer);
   return zone === undefined ? {} : { zone };
+}
+
+function conductOf(
+  suspect: ReturnType<Swarm["suspects"]>[number] | undefined,
+): Pick<Peer, "strikes" | "bannedUntil"> {
+  const untilMs = suspect?.bannedUntilMs;
+  return {
+    strikes: suspect?.strikes ?? 0,
+    ...(untilMs === undefined ? {} : { bannedUntil: new Date(untilMs).toISOString() }),
+  };
 }
 
 async function answerMetrics(

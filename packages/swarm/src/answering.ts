@@ -4,6 +4,7 @@ import { createBitfield, pieceGeometry, pieces, type Store } from "@shoal/store"
 import type { Directory } from "./directory.ts";
 import { answers, type Resolutions } from "./resolutions.ts";
 import type { Manifests } from "./manifests.ts";
+import type { Proofs } from "./proofs.ts";
 import type { Resolver } from "./resolver.ts";
 import { parseWireRepository, type Sharing } from "./sharing.ts";
 import type { SiteRecords } from "./site-records.ts";
@@ -23,6 +24,7 @@ export interface AnsweringComponents {
   readonly uploads: Uploads;
   readonly uplink: Pick<Uplink, "answer">;
   readonly sharing: Sharing;
+  readonly proofs: Proofs;
   readonly store: Pick<Store, "stat">;
   readonly transferOf: (digest: Digest) => Transfer | undefined;
   readonly logger: Logger;
@@ -108,6 +110,8 @@ export function createAnswering(components: AnsweringComponents): FrameHandler {
         const given = found && sharing.shares(found.manifest.digest) ? found : undefined;
         return await site.seal(question, given);
       }
+      case "accuse":
+        return { type: "accused", ...(await components.proofs.hear(peer, request)) };
       case "keep":
         return await keep(peer, request, options);
       case "uplink":

@@ -26,8 +26,8 @@ export interface Arrival {
   add(piece: PieceIndex, bytes: Uint8Array, origin: Origin, sha256?: Uint8Array): Promise<boolean>;
   /** Bytes of pieces that are here, or `undefined` when one is missing or the ingest is closed. */
   read(offset: number, length: number): Promise<Uint8Array | undefined>;
-  /** Gives up every piece whose origin is not the upstream. @returns hash and origin of each */
-  dropUntrusted(): Promise<Map<PieceIndex, { readonly hash: Uint8Array; readonly origin: Origin }>>;
+  /** Gives pieces up, so that they are fetched again. */
+  drop(pieces: Iterable<PieceIndex>): Promise<void>;
   /** While sealed nothing is added, and reads may find the ingest closed. */
   readonly sealed: boolean;
   seal(sealed: boolean): void;
@@ -95,17 +95,13 @@ export function createArrival(ingest: Ingest, now: () => number): Arrival {
         throw error;
       }
     },
-    async dropUntrusted() {
-      const dropped = new Map<PieceIndex, { hash: Uint8Array; origin: Origin }>();
-      for (const [piece, origin] of origins) {
-        const hash = ingest.pieceHash(piece);
-        if (origin === "upstream" || hash === undefined) continue;
-        dropped.set(piece, { hash, origin });
-        bytesFrom[kind(origin)] -= pieceLength(geometry, piece);
+    async drop(pieces) {
+      const dropped = [...pieces].filter((piece) => ingest.have.has(piece));
+      for (const piece of dropped) {
+        bytesFrom[kind(origins.get(piece) ?? "store")] -= pieceLength(geometry, piece);
+        origins.delete(piece);
       }
-      await ingest.drop(dropped.keys());
-      for (const piece of dropped.keys()) origins.delete(piece);
-      return dropped;
+      await ingest.drop(dropped);
     },
     get sealed() {
       return sealed;

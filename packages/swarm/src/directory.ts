@@ -1,9 +1,12 @@
 import type { Digest } from "@shoal/oci";
 import { type Clock, CodedError, type Logger } from "@shoal/runtime";
 import type { Store } from "@shoal/store";
+import type { Audits } from "./audits.ts";
+import type { Conduct } from "./conduct.ts";
 import { type Coordinator, createCoordinator } from "./coordinator.ts";
 import type { PeerClient } from "./peer-client.ts";
 import { rank } from "./rendezvous.ts";
+import { parseWireRepository } from "./sharing.ts";
 import type { PeerIdString } from "./transport.ts";
 import type { ControlRequest, Sync, SyncReply } from "./wire/messages.ts";
 import { createZones, type ZonedTransport } from "./zones.ts";
@@ -34,6 +37,9 @@ export interface DirectoryComponents {
   readonly store: Pick<Store, "stat" | "readAll">;
   readonly clock: Clock;
   readonly random: () => number;
+  readonly audits: Audits;
+  /** How members have behaved. */
+  readonly conduct: Pick<Conduct, "mayLease" | "trusts">;
   readonly logger: Logger;
   /** Whether others may have what this member holds of the blob. */
   readonly shares: (digest: Digest) => boolean;
@@ -45,7 +51,7 @@ interface Announced {
 }
 
 export function createDirectory(components: DirectoryComponents): Directory {
-  const { transport, peers, store, clock, random, logger, shares } = components;
+  const { transport, peers, store, clock, random, logger, shares, audits, conduct } = components;
   const announced = new Map<Digest, Announced[]>();
   const heldBy = new Map<PeerIdString, Set<Digest>>();
   const coordinators = new Map<string, Coordinator>();
@@ -83,7 +89,10 @@ export function createDirectory(components: DirectoryComponents): Directory {
     return created;
   }
 
-  async function decide(from: PeerIdString, message: Sync): Promise<SyncReply> {
+  async function decide(from: PeerIdString, told: Sync): Promise<SyncReply> {
+    const { registry } = parseWireRepository(told.repository);
+    const may = from === transport.self || conduct.mayLease(from, registry);
+    const message = may ? told : { ...told, canFetch: false, wants: false };
     const others = othersFor(message);
     const coordinator = coordinatorOf(message);
     const holders = holdersOf(message.digest, message.size);
@@ -99,8 +108,16 @@ export function createDirectory(components: DirectoryComponents): Directory {
       message.size <= INLINE_BYTES &&
       holders.has(transport.self) &&
       !message.excluded.includes(transport.self);
+    const audit = await audits.sync(from, message, clock.now());
     const content = inline ? await store.readAll(message.digest, INLINE_BYTES) : undefined;
-    return content === undefined ? decision.reply : { ...decision.reply, content };
+    const { holders: named, neighbours } = decision.reply;
+    return {
+      ...decision.reply,
+      holders: named.filter(conduct.trusts),
+      neighbours: neighbours.filter(conduct.trusts),
+      ...(content === undefined ? {} : { content }),
+      ...(audit === undefined ? {} : { audit }),
+    };
   }
 
   function nudge(peer: PeerIdString, { digest, size }: Sync): void {

@@ -50,7 +50,11 @@ export interface ExchangeComponents {
   /** A member has failed to deliver so often that it is not asked for this blob any more. */
   readonly onGivenUp: (peer: PeerIdString) => void;
   /** Called with each whole piece; the bytes are the callee's. */
-  readonly onPiece: (piece: PieceIndex, given: GivenPiece, peer: PeerIdString) => Promise<void>;
+  readonly onPiece: (
+    piece: PieceIndex,
+    given: GivenPiece,
+    peer: PeerIdString,
+  ) => Promise<"taken" | "refused">;
 }
 
 /** Trades the pieces of one blob with its neighbours. */
@@ -72,6 +76,8 @@ export interface Exchange extends Disposable {
   stop(): void;
   /** Tells neighbours of all that has arrived, at once. */
   flush(): void;
+  /** Pieces were taken back: neighbours are told what is left, and asked what they have. */
+  refresh(): void;
 }
 
 /** A piece as a member gave it, with what it says of it. */
@@ -94,7 +100,9 @@ export function createExchange(components: ExchangeComponents): Exchange {
   const neighbours = createNeighbours(geometry);
   const fetches = new Set<Fetch>();
   const meeting = new Set<PeerIdString>();
-  /** Members that did not have a piece that they were believed to have. */
+  /** Members that the coordinator took for holders, those known as nothing else, and of these who lacked a piece. */
+  const named = new Set<PeerIdString>();
+  const believed = new Set<PeerIdString>();
   const lacking = new Set<PeerIdString>();
   const pendingCount = new Uint8Array(geometry.pieceCount);
   const refusedMs = new Map<PeerIdString, number>();
@@ -183,7 +191,8 @@ export function createExchange(components: ExchangeComponents): Exchange {
     neighbours.answered(peer, { tookMs: clock.now() - fetch.startedMs }, clock.now());
     for (const other of fetches)
       if (other !== fetch && other.piece === piece) other.controller.abort();
-    await components.onPiece(piece, given, peer);
+    // Until it tells of another, this peer's piece is of no use.
+    if ((await components.onPiece(piece, given, peer)) === "refused") neighbours.lacks(peer, piece);
   }
 
   /** @returns the piece, or `undefined` when the peer has none for now */
@@ -206,7 +215,7 @@ export function createExchange(components: ExchangeComponents): Exchange {
         neighbours.answered(peer, head.status, clock.now());
         if (head.status === "missing") {
           neighbours.lacks(peer, piece);
-          lacking.add(peer);
+          if (believed.has(peer)) lacking.add(peer);
         }
         for (const other of head.alternatives) if (neighbours.size < SOUGHT) void meet(other);
         return undefined;
@@ -240,7 +249,11 @@ export function createExchange(components: ExchangeComponents): Exchange {
   function introduce(holders: readonly PeerIdString[], others: readonly PeerIdString[]): void {
     if (stopped) return;
     for (const peer of holders)
-      if (!neighbours.has(peer) && trusts(peer)) neighbours.learn(peer, "all", false);
+      if (!named.has(peer) && trusts(peer)) {
+        named.add(peer);
+        if (!neighbours.has(peer)) believed.add(peer);
+        neighbours.learn(peer, "all", false);
+      }
     for (const peer of others) if (neighbours.size + meeting.size < SOUGHT) void meet(peer);
     const own = Array.from(components.members());
     for (let left = OWN_CHOICE; left > 0 && own.length > 0; left--)
@@ -249,9 +262,9 @@ export function createExchange(components: ExchangeComponents): Exchange {
     pump();
   }
 
-  async function meet(peer: PeerIdString): Promise<void> {
+  async function meet(peer: PeerIdString, again = false): Promise<void> {
     const refused = refusedMs.get(peer) ?? Number.NEGATIVE_INFINITY;
-    if (neighbours.has(peer) || meeting.has(peer) || !trusts(peer)) return;
+    if ((neighbours.has(peer) && !again) || meeting.has(peer) || !trusts(peer)) return;
     if (clock.now() - refused < REFUSED_MS) return;
     if (neighbours.subscribers + meeting.size >= MAX_NEIGHBOURS) return;
     meeting.add(peer);
@@ -259,7 +272,7 @@ export function createExchange(components: ExchangeComponents): Exchange {
       const told = bitfieldFromBytes(geometry.pieceCount, arrival.have.toBytes());
       const have = arrival.have.toBytes();
       const reply = await peers.ask(peer, { type: "interest", ...blob, have });
-      if (!neighbours.has(peer)) neighbours.learn(peer, reply.have, true);
+      if (again ? trusts(peer) : !neighbours.has(peer)) neighbours.learn(peer, reply.have, true);
       // What arrived while the question was under way is in nobody's news.
       const since = [...arrival.have].filter((piece) => told?.has(piece) === false);
       if (since.length > 0) sendNews(peer, since);
@@ -306,6 +319,9 @@ export function createExchange(components: ExchangeComponents): Exchange {
       for (const fetch of fetches) fetch.controller.abort();
     },
     flush: news.flush,
+    refresh() {
+      for (const peer of neighbours.listeners()) void meet(peer, true);
+    },
     [Symbol.dispose]() {
       stopped = true;
       ticker?.[Symbol.dispose]();

@@ -8,6 +8,8 @@ export interface SwarmMetrics {
   /** `from`: upstream, site or store; `stale`: yes or no. */
   readonly resolutions: Counter;
   readonly verificationFailures: Counter;
+  readonly falseBlobs: Counter;
+  readonly banned: Gauge;
   readonly passedThrough: Counter;
 }
 
@@ -34,6 +36,14 @@ export function createSwarmMetrics(register: MetricsRegister): SwarmMetrics {
     verificationFailures: register.counter({
       name: "shoal_swarm_verification_failures_total",
       help: "Members found to have given wrong pieces",
+    }),
+    falseBlobs: register.counter({
+      name: "shoal_swarm_false_blobs_total",
+      help: "Blobs of which members vouched for wrong pieces",
+    }),
+    banned: register.gauge({
+      name: "shoal_swarm_distrusted_members",
+      help: "Members from whom nothing is taken: banned, or struck three times within an hour",
     }),
     passedThrough: register.counter({
       name: "shoal_swarm_passed_through_total",

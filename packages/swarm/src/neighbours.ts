@@ -60,6 +60,8 @@ export interface Neighbours {
   sources(nowMs: number): Source[];
   /** Those that hear of what arrives here, without the ones that have the piece. */
   audience(piece: PieceIndex): PeerIdString[];
+  /** Those that hear of what arrives here. */
+  listeners(): PeerIdString[];
   /** Members known to have a piece. */
   having(piece: PieceIndex): PeerIdString[];
   requested(peer: PeerIdString): void;
@@ -166,6 +168,7 @@ export function createNeighbours(geometry: PieceGeometry): Neighbours {
     },
     audience: (piece) =>
       [...known].filter(([, n]) => n.subscribed && !n.have.has(piece)).map(([peer]) => peer),
+    listeners: () => [...known].filter(([, n]) => n.subscribed).map(([peer]) => peer),
     having: (piece) => [...known].filter(([, n]) => n.have.has(piece)).map(([peer]) => peer),
     requested(peer) {
       const neighbour = known.get(peer);

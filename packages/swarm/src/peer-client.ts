@@ -13,6 +13,7 @@ interface ReplyTypes {
   readonly announce: "done";
   readonly nudge: "done";
   readonly keep: "done";
+  readonly accuse: "accused";
   readonly uplink: "uplinked";
   readonly pause: "done";
   readonly limits: "done";
@@ -51,6 +52,7 @@ const REPLIES: ReplyTypes = {
   announce: "done",
   nudge: "done",
   keep: "done",
+  accuse: "accused",
   uplink: "uplinked",
   pause: "done",
   limits: "done",

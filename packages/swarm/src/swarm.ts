@@ -1,4 +1,10 @@
-import { type Digest, digestAlgorithm, digestOf, type Repository } from "@shoal/oci";
+import {
+  type Digest,
+  digestAlgorithm,
+  digestOf,
+  type RegistryHost,
+  type Repository,
+} from "@shoal/oci";
 import {
   type AbortOptions,
   type Clock,
@@ -12,6 +18,8 @@ import type { Upstream } from "@shoal/upstream";
 import { createNotary } from "./attestation.ts";
 import { createAnnouncer } from "./announcer.ts";
 import { createAnswering } from "./answering.ts";
+import { createAudits } from "./audits.ts";
+import { loadConduct } from "./conduct.ts";
 import { createDirectory } from "./directory.ts";
 import { createHoldings } from "./holdings.ts";
 import { type LedgerLog, openLedgerLog, sweepLedgers } from "./ledger-log.ts";
@@ -19,6 +27,7 @@ import { createManifests } from "./manifests.ts";
 import { createSwarmMetrics } from "./metrics.ts";
 import { arrivingBlob, committedBlob, isStoreFailure, unstoredBlob } from "./open-blob.ts";
 import { createPeerClient } from "./peer-client.ts";
+import { createProofs } from "./proofs.ts";
 import { createRegistration } from "./registration.ts";
 import { createResolutions } from "./resolutions.ts";
 import { createResolver, resolverDefaults, type ResolverSettings } from "./resolver.ts";
@@ -26,7 +35,6 @@ import { loadSharing } from "./sharing.ts";
 import { createSiteRecords } from "./site-records.ts";
 import { lookUpSize } from "./size-lookup.ts";
 import { createSoloTransport } from "./solo.ts";
-import { createSuspects } from "./suspects.ts";
 import { createTransfer, type Transfer } from "./transfer.ts";
 import type { PeerTransport } from "./transport.ts";
 import type { BlobRequest, OpenBlob, Swarm } from "./types.ts";
@@ -52,6 +60,8 @@ export interface SwarmInit {
   /** Whether members may exchange what they pull from a repository. @default all */
   readonly mayShare?: (repository: Repository) => boolean;
   readonly resolve?: Partial<ResolverSettings>;
+  /** Whether a registry is read over TLS. @default all */
+  readonly overTls?: (registry: RegistryHost) => boolean;
   /** Limits of the site that this member was configured with; of several members' the lowest. @default none */
   readonly uplink?: UplinkLimits;
   /** What this machine sends to members, in bytes per second. @default no limit */
@@ -69,7 +79,7 @@ export async function createSwarm(
   const metrics = createSwarmMetrics(components.metrics);
   const sharing = await loadSharing(store, init.mayShare ?? (() => true));
   await sweepLedgers(store);
-  const suspects = createSuspects(logger, metrics);
+  const conduct = await loadConduct({ store, clock, logger, metrics });
   const peers = createPeerClient(transport, clock);
   const zones = createZones(transport);
   const uplink = createUplink(
@@ -78,6 +88,23 @@ export async function createSwarm(
   );
   const { upstream } = uplink;
   const notary = createNotary(transport);
+  const joined = [...transport.members()];
+  const audits = createAudits({
+    notary,
+    random,
+    // Those in good standing last, of the others the newest first.
+    doubt: (peer) => (conduct.inGoodStanding(peer) ? -1 : joined.lastIndexOf(peer)),
+  });
+  const proofs = createProofs({
+    transport,
+    peers,
+    store,
+    notary,
+    conduct,
+    overTls: init.overTls ?? (() => true),
+    clock,
+    logger,
+  });
   const transfers = new Map<Digest, Transfer>();
   const opening = createCoalescer<Transfer | undefined>();
   const manifests = createManifests(store, logger);
@@ -85,7 +112,17 @@ export async function createSwarm(
   const site = createSiteRecords({ transport, peers, logger });
   const { shares } = sharing;
 
-  const directory = createDirectory({ transport, peers, store, clock, random, logger, shares });
+  const directory = createDirectory({
+    transport,
+    peers,
+    store,
+    clock,
+    random,
+    logger,
+    shares,
+    audits,
+    conduct,
+  });
   const ownDirectory = createDirectory({
     transport: solo,
     peers: createPeerClient(solo, clock),
@@ -94,6 +131,8 @@ export async function createSwarm(
     random,
     logger,
     shares,
+    audits,
+    conduct,
   });
   const announcer = createAnnouncer({ transport, peers, store, clock, logger, shares });
   const resolver = createResolver(
@@ -128,12 +167,14 @@ export async function createSwarm(
       uploads,
       uplink,
       sharing,
+      proofs,
       store,
       transferOf: (digest) => transfers.get(digest),
       logger,
     }),
   );
   const memberUp = transport.on("memberUp", (peer) => {
+    if (!joined.includes(peer)) joined.push(peer);
     directory.memberUp(peer);
     announcer.memberUp(peer);
     uplink.memberUp(peer);
@@ -210,7 +251,7 @@ export async function createSwarm(
       await ingest[Symbol.asyncDispose]();
       throw error;
     }
-    const line = { clock, logger, trusts: suspects.trusts };
+    const line = { clock, logger, trusts: conduct.trusts };
     const transfer = createTransfer({
       ingest,
       repository,
@@ -234,9 +275,15 @@ export async function createSwarm(
       alone: createRegistration({ ...line, transport: solo, peers, directory: ownDirectory }),
       shared: isShared,
       members: () => transport.members(),
-      trusts: suspects.trusts,
-      distrusted: suspects.distrusted,
-      onPolluter: suspects.strike,
+      trusts: conduct.trusts,
+      distrusted: conduct.distrusted,
+      onPolluter: conduct.strike,
+      inGoodStanding: conduct.inGoodStanding,
+      mayLease: () => proofs.mayLease(repository.registry),
+      onVerified(vouching, falseClaims) {
+        conduct.verified([...vouching].filter((peer) => peer !== undefined));
+        proofs.accuse({ digest, sizeBytes }, repository, falseClaims);
+      },
       onBytes: (source, lengthBytes) => metrics.receivedBytes.add(lengthBytes, { source }),
       onEnd() {
         if (transfers.get(digest) === transfer) transfers.delete(digest);
@@ -315,7 +362,7 @@ export async function createSwarm(
     get uploadedBytes() {
       return uploads.uploadedBytes;
     },
-    suspects: suspects.list,
+    suspects: conduct.list,
     limits: () => ({
       ...uplink.limits.current(),
       ...(uplink.limits.set === undefined ? {} : { set: uplink.limits.set }),
@@ -331,6 +378,7 @@ export async function createSwarm(
     async [Symbol.asyncDispose]() {
       memberUp[Symbol.dispose]();
       memberDown[Symbol.dispose]();
+      proofs[Symbol.dispose]();
       announcer[Symbol.dispose]();
       uplink[Symbol.dispose]();
       await Promise.all(

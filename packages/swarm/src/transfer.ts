@@ -7,11 +7,13 @@ import type { Notary } from "./attestation.ts";
 import { createExchange, type Exchange, type GivenPiece } from "./exchange.ts";
 import { createLedger, type Ledger } from "./ledger.ts";
 import { createLessee } from "./lessee.ts";
+import { createDispute } from "./dispute.ts";
 import type { LedgerLog } from "./ledger-log.ts";
 import type { PeerClient } from "./peer-client.ts";
 import type { Answer, Registration } from "./registration.ts";
 import type { ZonedRegistration } from "./zoned-registration.ts";
 import type { PeerIdString } from "./transport.ts";
+import type { Attestation } from "./wire/messages.ts";
 
 /** A reader that comes back within this time finds its transfer running. Milliseconds. */
 const LINGER_MS = 1000;
@@ -20,6 +22,8 @@ const SHARE_MS = 60_000;
 const WATCH_MS = 500;
 /** Syncs that one event after another asks for are this far apart. Milliseconds. */
 const SYNC_GAP_MS = 5;
+/** Between two syncs in a dispute. Milliseconds. */
+const DISPUTE_SYNC_MS = 100;
 /** Without an answer from any coordinator for this long, or without a byte, one fetches without a lease. */
 const UNANSWERED_MS = 5000;
 const SILENT_MS = 15_000;
@@ -55,6 +59,15 @@ export interface TransferComponents {
   readonly distrusted: () => PeerIdString[];
   /** A member gave a piece that is not the blob's. */
   readonly onPolluter: (peer: PeerIdString) => void;
+  /** Whether this machine may fetch for others: it has not been given wrong bytes by this registry. */
+  readonly mayLease: () => boolean;
+  /** Whether the member's word is good enough to show its pieces ahead of the digest. */
+  readonly inGoodStanding: (peer: PeerIdString) => boolean;
+  /** The blob is verified: who vouched for its pieces, and what members said falsely of them. */
+  readonly onVerified: (
+    vouching: Iterable<PeerIdString | undefined>,
+    falseClaims: Iterable<Attestation>,
+  ) => void;
   readonly onBytes: (from: "upstream" | "peers", lengthBytes: number) => void;
   readonly onEnd: () => void;
   readonly clock: Clock;
@@ -84,6 +97,10 @@ export interface Transfer extends AsyncDisposable {
   readonly ledger: Ledger;
   /** Settles when the blob is committed or cannot be had. */
   readonly finished: Promise<BlobInfo>;
+  /** sha256 of a piece that is here. */
+  pieceHash(piece: PieceIndex): Uint8Array | undefined;
+  /** Whether somebody in good standing, or this machine, has read the piece or holds the verified blob. */
+  wellVouched(piece: PieceIndex): boolean;
   join(): TransferUser;
   /** The coordinator has something to say. */
   nudge(): void;
@@ -99,6 +116,8 @@ export function createTransfer(components: TransferComponents): Transfer {
   const ledger = createLedger({ ingest, notary: components.notary, log: components.ledgerLog });
   const users = new Set<TransferUser>();
   const excluded = new Set<PeerIdString>();
+  /** Members whose word about this blob's pieces is wrong. */
+  const refused = new Set<PeerIdString>();
   const ended = new AbortController();
   const closed = Promise.withResolvers<void>();
   const outcome = Promise.withResolvers<BlobInfo>();
@@ -107,8 +126,12 @@ export function createTransfer(components: TransferComponents): Transfer {
   let state: Transfer["state"] = "arriving";
   let failure: unknown;
   let committing: Promise<void> | undefined;
-  /** Pieces that were given up after a mismatch, to find out whose were wrong. */
-  const disputed = new Map<PieceIndex, { readonly hash: Uint8Array; readonly origin: Origin }>();
+  /** Members that gave whole blobs that were wrong. */
+  const givers = new Set<PeerIdString>();
+  let mismatches = 0;
+  let settling = false;
+  /** The upstream has given this machine wrong bytes: it fetches for nobody, itself included. */
+  let misled = false;
   /** Whether what has arrived is worth going on with. */
   let keepArrived = true;
   let fromUpstreamAlone = !components.shared;
@@ -170,10 +193,29 @@ export function createTransfer(components: TransferComponents): Transfer {
         async onPiece(piece, given, peer) {
           lastByteMs = clock.now();
           components.onBytes("peers", given.bytes.length);
-          await takeFrom(peer, piece, given).catch(() => undefined);
+          return await takeFrom(peer, piece, given).catch(() => "taken" as const);
         },
       })
     : undefined;
+
+  const dispute = createDispute({
+    ingest,
+    ledger,
+    notary: components.notary,
+    upstream: components.upstream,
+    repository,
+    digest,
+    mayAudit: () =>
+      !misled && lessee.standing.mayFetch() && components.mayAsk() && components.mayLease(),
+    onBytes(lengthBytes) {
+      components.onBytes("upstream", lengthBytes);
+    },
+    onChange: () => syncSoon(),
+    onQuiet: () => components.registration.doubt(),
+    signal: ended.signal,
+    clock,
+    logger,
+  });
 
   function* cursors(): Generator<PieceIndex> {
     for (const { cursor } of users) if (cursor !== undefined) yield cursor;
@@ -184,12 +226,16 @@ export function createTransfer(components: TransferComponents): Transfer {
     peer: PeerIdString,
     piece: PieceIndex,
     { bytes, attestation }: GivenPiece,
-  ): Promise<void> {
+  ): Promise<"taken" | "refused"> {
     const sha256 = await ledger.check(piece, attestation);
-    if (sha256 === undefined) return refuse(peer);
-    if (arrival.taken(piece) || arrival.sealed) return;
+    if (sha256 === undefined) refuse(peer);
+    if (sha256 === undefined || attestation === undefined) return "refused";
+    const { signer } = attestation;
+    if (refused.has(signer) || !components.trusts(signer)) return "refused";
+    if (arrival.taken(piece) || arrival.sealed) return "taken";
     ledger.expect(piece, attestation);
     await store(piece, bytes, peer, sha256);
+    return "taken";
   }
 
   function refuse(peer: PeerIdString): void {
@@ -254,13 +300,15 @@ export function createTransfer(components: TransferComponents): Transfer {
   async function register(leaving: boolean): Promise<Answer | undefined> {
     const { canFetch, wants, leases } = lessee.request();
     const line = fromUpstreamAlone ? components.alone : components.registration;
+    const mayLease = fromUpstreamAlone || (components.mayLease() && !misled);
+    const disputed = fromUpstreamAlone || leaving ? undefined : dispute.report();
     return await line.sync(
       {
         digest,
         size: sizeBytes,
         repository: formatRepository(repository),
-        canFetch,
-        wants: wants && !leaving,
+        canFetch: canFetch && mayLease,
+        wants: wants && mayLease && !leaving,
         cursors: [...cursors()].slice(0, 8),
         have: arrival.have.toBytes(),
         leases: leases.map(({ id, epoch, first, end, doneBytes }) => ({
@@ -272,6 +320,7 @@ export function createTransfer(components: TransferComponents): Transfer {
         })),
         excluded: [...new Set([...excluded, ...components.distrusted()])],
         leaving,
+        ...(disputed === undefined ? {} : { dispute: disputed }),
       },
       leaving ? undefined : ended.signal,
     );
@@ -293,6 +342,9 @@ export function createTransfer(components: TransferComponents): Transfer {
       components.onBytes("peers", content.length);
       void store(0 as PieceIndex, content, from).catch(() => undefined);
     } else if (!fromUpstreamAlone) exchange?.introduce(reply.holders, reply.neighbours);
+    if (reply.audit !== undefined || dispute.disputing)
+      void dispute.hear(from, reply.audit, (wrong) => void settle(wrong)).catch(fail);
+    if (dispute.disputing) return DISPUTE_SYNC_MS;
     giveUpIfHopeless(reply.hope);
     return hopeless > 0 ? 100 : reply.retryMs;
   }
@@ -308,6 +360,10 @@ export function createTransfer(components: TransferComponents): Transfer {
   function watch(): void {
     watchTimer = clock.schedule(WATCH_MS, watch);
     if (state !== "arriving" || committing !== undefined) return;
+    if (dispute.disputing) {
+      if (dispute.hopeless) void goAlone(undefined).catch(fail);
+      return;
+    }
     const nowMs = clock.now();
     const silentMs = nowMs - Math.max(lastByteMs, arrival.lastPieceMs);
     if (lessee.standing.over && silentMs > STALLED_MS) {
@@ -321,7 +377,7 @@ export function createTransfer(components: TransferComponents): Transfer {
       syncSoon();
     }
     if (nowMs - answeredMs < UNANSWERED_MS && silentMs < SILENT_MS) return;
-    if (lessee.busy || !lessee.standing.mayFetch()) return;
+    if (lessee.busy || misled || !lessee.standing.mayFetch()) return;
     const crowd = Math.max(participants, components.members().length + 1);
     if (random() >= UNLEASED_FETCHERS / crowd) return;
     const missing = [...Array(geometry.pieceCount).keys()].filter(
@@ -334,51 +390,105 @@ export function createTransfer(components: TransferComponents): Transfer {
   // -- The end
 
   async function finish(): Promise<void> {
-    const polluters = findPolluters();
+    const falseClaims = dispute.falseClaims();
+    const vouching = signers();
     arrival.seal(true);
     try {
       const info = await ingest.commit();
-      for (const peer of polluters) components.onPolluter(peer);
+      components.onVerified(vouching, falseClaims.values());
+      for (const peer of givers) if (!falseClaims.has(peer)) components.onPolluter(peer);
       state = "committed";
       outcome.resolve(info);
       void shutDown();
     } catch (error) {
-      if (hasCode(error, "ERR_DIGEST_MISMATCH")) await dispute(error);
+      if (hasCode(error, "ERR_DIGEST_MISMATCH")) await mismatched(error);
       else fail(error);
     }
   }
 
-  /** Members whose pieces differ from those that were fetched again in their place. */
-  function findPolluters(): Set<PeerIdString> {
-    const polluters = new Set<PeerIdString>();
-    for (const [piece, { hash, origin }] of disputed) {
-      const now = ingest.pieceHash(piece);
-      if (origin === "store" || origin === "upstream" || now === undefined) continue;
-      if (Buffer.compare(hash, now) !== 0) polluters.add(origin);
-    }
-    return polluters;
+  /** Who vouches for pieces that are here; `undefined` stands for pieces that nobody does. */
+  function signers(): Set<PeerIdString | undefined> {
+    return new Set([...arrival.have].map((piece) => ledger.signer(piece)));
   }
 
-  /** The bytes are not the blob's. What did not come from the upstream is fetched again, from there. */
-  async function dispute(error: unknown): Promise<void> {
+  /** The bytes are not the blob's. Once, the members find out together whose are wrong. */
+  async function mismatched(error: unknown): Promise<void> {
+    mismatches += 1;
+    const vouching = signers();
+    const others = vouching.difference(new Set([components.notary.self]));
+    await dispute.remember(arrival.have);
+    const together = !fromUpstreamAlone && mismatches === 1 && components.members().length > 0;
+    if (!together || others.size === 0 || vouching.has(undefined)) return await goAlone(error);
+    logger.warn({ digest }, "pieces do not make up the blob; the members find out whose are wrong");
+    dispute.begin();
+    committing = undefined;
+    syncSoon();
+  }
+
+  /** Members are shown to be wrong about pieces that are here: all of theirs are fetched again. */
+  async function settle(wrong: ReadonlySet<PeerIdString>): Promise<void> {
+    if (settling || committing !== undefined || state !== "arriving") return;
+    settling = true;
+    try {
+      arrival.seal(true);
+      const dropped = [...arrival.have].filter((piece) => wrong.has(ledger.signer(piece)!));
+      await dispute.remember(dropped);
+      misled ||= wrong.has(components.notary.self);
+      exclude([...wrong].filter((peer) => peer !== components.notary.self));
+      await arrival.drop(dropped);
+      ledger.forget(dropped);
+      dispute.end();
+      arrival.seal(false);
+      for (const piece of dropped) {
+        const bytes = dispute.takeRead(piece);
+        if (bytes === undefined || misled) continue;
+        ledger.expect(piece, undefined);
+        await store(piece, bytes, "upstream");
+      }
+      logger.warn({ digest, peers: [...wrong] }, "members vouched for wrong pieces");
+    } finally {
+      settling = false;
+    }
+    exchange?.refresh();
+    goOn();
+  }
+
+  function exclude(peers: Iterable<PeerIdString>): void {
+    for (const peer of peers) {
+      refused.add(peer);
+      excluded.add(peer);
+      exchange?.forget(peer);
+    }
+  }
+
+  function goOn(): void {
+    arrival.ring();
+    exchange?.wake();
+    syncSoon();
+  }
+
+  /** What did not come from the upstream is fetched again, from there, by this machine alone. */
+  async function goAlone(error: unknown): Promise<void> {
+    dispute.end();
     // Sealed until the members are excluded: they would fill the gaps again.
-    const signers = new Map(
-      [...arrival.have].map((piece) => [piece, ledger.signer(piece)] as const),
-    );
-    const given = await arrival.dropUntrusted();
-    ledger.forget(given.keys());
-    arrival.seal(false);
-    if (given.size === 0) {
+    arrival.seal(true);
+    const dropped = [...arrival.have].filter((piece) => arrival.origin(piece) !== "upstream");
+    if (dropped.length === 0) {
       keepArrived = false;
       fail(upstreamMismatch(digest, repository, error));
       return;
     }
-    for (const [piece, what] of given) {
-      const signer = signers.get(piece);
-      disputed.set(piece, { hash: what.hash, origin: signer ?? what.origin });
-      if (signer !== undefined) excluded.add(signer);
-      if (what.origin !== "store") excluded.add(what.origin as PeerIdString);
+    await dispute.remember(dropped);
+    for (const piece of dropped) {
+      const origin = arrival.origin(piece)!;
+      const signer = ledger.signer(piece);
+      // Nobody vouched for it, so its giver answers for it.
+      if (signer === undefined && origin !== "store") givers.add(origin as PeerIdString);
+      exclude([signer ?? origin, origin].filter((peer) => peer !== "store") as PeerIdString[]);
     }
+    await arrival.drop(dropped);
+    ledger.forget(dropped);
+    arrival.seal(false);
     logger.warn(
       { digest, peers: [...excluded] },
       "pieces that members gave do not make up the blob; they are fetched again",
@@ -387,11 +497,8 @@ export function createTransfer(components: TransferComponents): Transfer {
       fromUpstreamAlone = true;
       exchange?.stop();
     }
-    for (const peer of excluded) exchange?.forget(peer);
     committing = undefined;
-    arrival.ring();
-    exchange?.wake();
-    syncSoon();
+    goOn();
   }
 
   function fail(error: unknown): void {
@@ -454,6 +561,11 @@ export function createTransfer(components: TransferComponents): Transfer {
     exchange,
     ledger,
     finished: outcome.promise,
+    pieceHash: (piece) => ingest.pieceHash(piece),
+    wellVouched(piece) {
+      const signer = ledger.signer(piece);
+      return signer !== undefined && components.inGoodStanding(signer);
+    },
     join() {
       const user: TransferUser = {
         cursor: undefined,

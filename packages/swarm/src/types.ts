@@ -92,6 +92,11 @@ export interface Swarm extends AsyncDisposable {
   limits(): SwarmLimits;
   /** `bytesPerSecond` and `connections` hold for the whole site, until all of its members have stopped. */
   setLimits(change: SwarmLimitsChange): void;
-  /** Struck members, for status. */
-  suspects(): readonly { readonly peer: PeerIdString; readonly strikes: number }[];
+  /** Struck and banned members, for status. */
+  suspects(): readonly {
+    readonly peer: PeerIdString;
+    readonly strikes: number;
+    /** Wall-clock milliseconds. */
+    readonly bannedUntilMs?: number;
+  }[];
 }

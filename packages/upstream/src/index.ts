@@ -24,6 +24,6 @@ export {
 } from "./credentials.ts";
 export { createUpstreamMetrics, type UpstreamMetrics } from "./metrics.ts";
 export type { RetryPolicy } from "./retry.ts";
-export type { RegistrySettings } from "./settings.ts";
+export { isReadOverTls, type RegistrySettings } from "./settings.ts";
 export * from "./types.ts";
 export { createUpstream, type UpstreamComponents, type UpstreamInit } from "./upstream.ts";

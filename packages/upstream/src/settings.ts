@@ -52,6 +52,15 @@ export function resolveEndpoint(
   return { registry, base, configured: settings !== undefined, settings: settings ?? {} };
 }
 
+/** Whether a registry is read over TLS with a certificate that is checked, by its settings. Pure. */
+export function isReadOverTls(
+  registry: RegistryHost,
+  settings: RegistrySettings | undefined,
+): boolean {
+  if (settings?.insecureSkipVerify === true) return false;
+  return resolveEndpoint(registry, settings).base.protocol === "https:";
+}
+
 function baseUrl(registry: RegistryHost, settings: RegistrySettings): URL {
   if (settings.endpoint !== undefined) {
     const url = URL.parse(settings.endpoint);

@@ -38,6 +38,42 @@ const LeaseSchema = z.strictObject({
 });
 export type WireLease = z.infer<typeof LeaseSchema>;
 
+/** What its signer says of consecutive pieces: that the upstream or a verified blob has them so. */
+const AttestationSchema = z.strictObject({
+  signer: peer,
+  /** First piece. */
+  first: count,
+  /** sha256 of each piece, one after another. */
+  hashes: bytes.refine((value) => value.length <= MAX_ATTESTED * 32),
+  /** Whether the signer read the pieces from the upstream, or holds the whole verified blob. */
+  source: z.enum(["upstream", "holder"]),
+  signature: bytes.refine((value) => value.length <= 64),
+});
+export type Attestation = z.infer<typeof AttestationSchema>;
+
+/** A participant's pieces do not make up the blob, or it knows of others to whom that happened. */
+const DisputeSchema = z.strictObject({
+  disputing: z.boolean(),
+  /** Whether it may read pieces from the upstream to find out. */
+  mayAudit: z.boolean(),
+  /** Which of its pieces each signer vouches for. */
+  signers: z.array(z.strictObject({ signer: peer, pieces: bitfield })).max(MAX_PEERS),
+  /** Pieces of which two hashes are known. */
+  contested: z.array(count).max(256),
+  /** What it has read itself, a piece each. */
+  findings: z.array(AttestationSchema).max(256),
+  /** How many of the coordinator's findings it has heard. */
+  heard: count,
+});
+
+const AuditSchema = z.strictObject({
+  /** To be read from the upstream. */
+  pieces: z.array(count).max(64),
+  /** From number `heard` of the dispute on. */
+  findings: z.array(AttestationSchema).max(256),
+  heard: count,
+});
+
 /**
  * A participant tells the coordinator all it needs to know, and hears all that it may do. Idempotent:
  * a coordinator that has just taken office rebuilds its view from these alone.
@@ -71,6 +107,7 @@ export const SyncSchema = z.strictObject({
   origin: peer.optional(),
   /** The participant gives up the blob and its leases. */
   leaving: z.boolean(),
+  dispute: DisputeSchema.optional(),
 });
 export type Sync = z.infer<typeof SyncSchema>;
 
@@ -88,6 +125,7 @@ const SyncReplySchema = z.strictObject({
   retryMs: count,
   /** The blob itself, when it is at most 64 KiB and the coordinator has it. */
   content: bytes.optional(),
+  audit: AuditSchema.optional(),
 });
 export type SyncReply = z.infer<typeof SyncReplySchema>;
 
@@ -215,18 +253,18 @@ export const BlockSchema = z.strictObject({
 });
 export type Block = z.infer<typeof BlockSchema>;
 
-/** What its signer says of consecutive pieces: that the upstream or a verified blob has them so. */
-const AttestationSchema = z.strictObject({
-  signer: peer,
-  /** First piece. */
-  first: count,
-  /** sha256 of each piece, one after another. */
-  hashes: bytes.refine((value) => value.length <= MAX_ATTESTED * 32),
-  /** Whether the signer read the pieces from the upstream, or holds the whole verified blob. */
-  source: z.enum(["upstream", "holder"]),
-  signature: bytes.refine((value) => value.length <= 64),
+/** A false attestation, for whoever has the verified blob to check. */
+const AccuseSchema = z.strictObject({
+  type: z.literal("accuse"),
+  ...blob,
+  attestation: AttestationSchema,
 });
-export type Attestation = z.infer<typeof AttestationSchema>;
+export type Accuse = z.infer<typeof AccuseSchema>;
+const AccusedSchema = z.strictObject({
+  type: z.literal("accused"),
+  /** The accused takes its word back: its registry gave it the piece so. */
+  withdrawn: z.boolean(),
+});
 
 /** Goes before the bytes of a block. */
 export const BlockHeadSchema = z.strictObject({
@@ -254,6 +292,7 @@ export const RequestSchema = z.discriminatedUnion("type", [
   NudgeSchema,
   ResolveSchema,
   KeepSchema,
+  AccuseSchema,
   UplinkSchema,
   PauseSchema,
   LimitsSchema,
@@ -265,6 +304,7 @@ export const ReplySchema = z.discriminatedUnion("type", [
   InterestReplySchema,
   StatReplySchema,
   ResolveReplySchema,
+  AccusedSchema,
   UplinkReplySchema,
   DoneSchema,
   RefusedSchema,
