@@ -8,8 +8,10 @@ import { unreachable } from "./faults.ts";
 import type { FramedStream, FrameLimits } from "./frames.ts";
 import { frameSocket } from "./socket-frames.ts";
 
-/** A port that does not answer by then is taken for one that a firewall keeps. */
-const CONNECT_MS = 1500;
+/** A handshake may take as long as this on a link that is full; requests do not wait for it. */
+const CONNECT_MS = 5000;
+/** Handshakes with one member at a time. */
+const MAX_OPENING = 2;
 /** After a failure it is tried again, first after this, doubled each time. */
 const FIRST_RETRY_MS = 2000;
 const LAST_RETRY_MS = 300_000;
@@ -22,6 +24,8 @@ export interface BulkClientInit {
   /** The member's address. */
   readonly host: string;
   readonly limits: FrameLimits;
+  /** How many at most. */
+  readonly connections: number;
   /** Asks the member for a key; `undefined` when it has no bulk port. */
   readonly askGrant: () => Promise<BulkGrant | undefined>;
   readonly clock: Clock;
@@ -30,8 +34,8 @@ export interface BulkClientInit {
 
 /** Connections to one member's bulk port. */
 export interface BulkClient {
-  /** A new connection, or `undefined` while the port can't be reached. */
-  open(): Promise<FramedStream | undefined>;
+  /** A connection that is ready. Without one, one is begun, for later requests to find. */
+  take(): FramedStream | undefined;
   /** Whether a pooled stream is to be used for another request: a better one might be had. */
   prefers(stream: FramedStream): boolean;
   close(): void;
@@ -40,21 +44,18 @@ export interface BulkClient {
 const secureContext = createSecureContext({ ciphers: BULK_CIPHER, minVersion: "TLSv1.3", ca: [] });
 
 export function createBulkClient(init: BulkClientInit): BulkClient {
-  const { host, limits, clock, logger } = init;
+  const { host, limits, connections, clock, logger } = init;
   /** Each with when its key ends. */
   const streams = new Map<FramedStream, number>();
+  const ready: FramedStream[] = [];
+  let opening = 0;
   let current: { readonly grant: BulkGrant; readonly endsMs: number } | undefined;
   let asking: Promise<BulkGrant | undefined> | undefined;
-  let opening = 0;
   let failures = 0;
   let retryMs = 0;
   let closed = false;
 
   /** After a failure one request tries, and the others do not wait for what comes of it. */
-  function waits(): boolean {
-    return clock.now() < retryMs || (failures > 0 && opening > 0);
-  }
-
   async function grantInUse(): Promise<{ grant: BulkGrant; endsMs: number } | undefined> {
     if (current !== undefined && clock.now() < current.endsMs) return current;
     const askedMs = clock.now();
@@ -93,38 +94,56 @@ export function createBulkClient(init: BulkClientInit): BulkClient {
     return stream;
   }
 
-  return {
-    async open() {
-      if (waits()) return undefined;
-      opening += 1;
-      try {
-        const used = await grantInUse();
-        if (used === undefined) {
-          retryMs = clock.now() + LAST_RETRY_MS;
-          return undefined;
-        }
-        const stream = await connectWith(used.grant);
-        failures = 0;
-        streams.set(stream, used.endsMs);
-        stream.signal.addEventListener("abort", () => streams.delete(stream));
-        if (closed) stream.abort(unreachable("left"));
-        return stream;
-      } catch (error) {
-        current = undefined;
-        // Those that were begun together have failed once.
-        if (clock.now() >= retryMs) {
-          retryMs = clock.now() + Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** failures);
-          failures += 1;
-        }
-        logger.info({ error, host }, "the bulk port of a member can't be reached");
-        return undefined;
-      } finally {
-        opening -= 1;
+  async function open(): Promise<void> {
+    try {
+      const used = await grantInUse();
+      if (used === undefined) {
+        retryMs = clock.now() + LAST_RETRY_MS;
+        return;
       }
+      const stream = await connectWith(used.grant);
+      failures = 0;
+      streams.set(stream, used.endsMs);
+      ready.push(stream);
+      stream.signal.addEventListener("abort", () => {
+        streams.delete(stream);
+        const place = ready.indexOf(stream);
+        if (place !== -1) ready.splice(place, 1);
+      });
+      if (closed) stream.abort(unreachable("left"));
+    } catch (error) {
+      if (closed) return;
+      current = undefined;
+      // Those that failed beside another count once.
+      if (clock.now() < retryMs) return;
+      retryMs = clock.now() + Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** failures);
+      failures += 1;
+      logger.info({ error, host }, "the bulk port of a member can't be reached");
+    }
+  }
+
+  function begin(): void {
+    const most = failures > 0 ? 1 : MAX_OPENING;
+    if (closed || clock.now() < retryMs) return;
+    if (opening >= most || streams.size + opening >= connections) return;
+    opening += 1;
+    void open().finally(() => {
+      opening -= 1;
+    });
+  }
+
+  return {
+    take() {
+      const stream = ready.shift();
+      if (stream === undefined) begin();
+      return stream;
     },
     prefers(stream) {
       const endsMs = streams.get(stream);
-      return endsMs === undefined ? waits() : clock.now() < endsMs;
+      if (endsMs !== undefined) return clock.now() < endsMs;
+      if (ready.length > 0) return false;
+      begin();
+      return true;
     },
     close() {
       closed = true;

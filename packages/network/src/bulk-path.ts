@@ -18,6 +18,8 @@ export interface BulkPathInit {
   readonly logger: Logger;
   /** Of requests and of answers, as the requester sees them. */
   readonly limits: FrameLimits;
+  /** To each member. */
+  readonly connections: number;
 }
 
 export interface BulkListenInit {
@@ -37,7 +39,7 @@ export interface BulkPath extends AsyncDisposable {
   drop(peer: PeerIdString): void;
 }
 
-export function createBulkPath({ clock, logger, limits }: BulkPathInit): BulkPath {
+export function createBulkPath({ clock, logger, limits, connections }: BulkPathInit): BulkPath {
   const keys = createBulkKeys(() => clock.now(), randomBytes);
   let server: BulkServer | undefined;
 
@@ -74,6 +76,7 @@ export function createBulkPath({ clock, logger, limits }: BulkPathInit): BulkPat
       createBulkClient({
         host: endpointOf(connection.remoteAddr)?.host ?? "",
         limits,
+        connections,
         askGrant: async () => await askGrant(connection),
         clock,
         logger,

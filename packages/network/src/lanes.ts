@@ -56,7 +56,7 @@ export function createPeerLanes(connection: Connection, bulk: BulkClient): PeerL
   let closed = false;
 
   async function open(lane: Lane): Promise<FramedStream> {
-    const direct = lane === "bulk" ? await bulk.open() : undefined;
+    const direct = lane === "bulk" ? bulk.take() : undefined;
     return direct ?? (await openStream(lane));
   }
 

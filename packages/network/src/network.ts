@@ -144,6 +144,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     clock,
     logger,
     limits: { readBytes: LANES.bulk.answerBytes, writeBytes: LANES.bulk.requestBytes },
+    connections: LANES.bulk.streams,
   });
 
   // -- Membership

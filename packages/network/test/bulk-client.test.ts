@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
 import { type Clock, silentLogger } from "@shoal/runtime";
 import { describe, expect, it } from "vitest";
 import { createBulkClient } from "../src/bulk-client.ts";
@@ -15,12 +16,14 @@ describe("the way to a bulk port that nobody listens on", () => {
     await once(server, "close");
     let now = 0;
     let asked = 0;
+    let failed = Promise.withResolvers<void>();
     const clock = { now: () => now } as Clock;
     const client = createBulkClient({
       host: "127.0.0.1",
       limits: LIMITS,
+      connections: 8,
       clock,
-      logger: silentLogger,
+      logger: { ...silentLogger, info: () => failed.resolve() },
       async askGrant() {
         asked += 1;
         const identity = "0".repeat(32);
@@ -32,24 +35,32 @@ describe("the way to a bulk port that nobody listens on", () => {
         });
       },
     });
-    const openAll = async (): Promise<void> => {
-      const opened = await Promise.all(Array.from({ length: 8 }, async () => await client.open()));
-      expect(opened).toEqual(Array(8).fill(undefined));
+    // Those that were begun together fail together.
+    const allFailed = async (): Promise<void> => {
+      await failed.promise;
+      await delay(50);
     };
-    await openAll();
+    const takeAll = (): void => {
+      failed = Promise.withResolvers();
+      for (let i = 0; i < 8; i++) expect(client.take()).toBeUndefined();
+    };
+    takeAll();
+    await allFailed();
     expect(asked).toBe(1);
     now = 1999;
-    await openAll();
+    takeAll();
     expect(asked).toBe(1);
     // However many failed together, the next try is 2 s later, and then 4 s.
     now = 2000;
-    await openAll();
+    takeAll();
+    await allFailed();
     expect(asked).toBe(2);
     now = 5999;
-    await openAll();
+    takeAll();
     expect(asked).toBe(2);
     now = 6000;
-    await openAll();
+    takeAll();
+    await allFailed();
     expect(asked).toBe(3);
   });
 });
