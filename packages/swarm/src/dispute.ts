@@ -40,6 +40,8 @@ export interface Dispute {
   ): Promise<void>;
   /** Ends the dispute. */
   end(): void;
+  /** What this member has read itself is wrong: its own findings count no more. */
+  distrustSelf(): void;
   /** Whether no coordinator helps. */
   readonly hopeless: boolean;
   /** Bytes of pieces that this member has read itself in audits, to take the place of wrong ones. */
@@ -81,6 +83,7 @@ export function createDispute(components: DisputeComponents): Dispute {
   let newsMs = 0;
   let quietRounds = 0;
   let disputing = false;
+  let distrusted = false;
 
   function verdict(): ReturnType<typeof judge> {
     const told = [...findings.values()].map((finding) => ({
@@ -101,7 +104,7 @@ export function createDispute(components: DisputeComponents): Dispute {
 
   function note(finding: Attestation): boolean {
     const key = `${finding.first} ${finding.signer}`;
-    if (findings.has(key)) return false;
+    if (findings.has(key) || (distrusted && finding.signer === notary.self)) return false;
     findings.set(key, finding);
     newsMs = clock.now();
     return true;
@@ -214,6 +217,11 @@ export function createDispute(components: DisputeComponents): Dispute {
     },
     end() {
       disputing = false;
+    },
+    distrustSelf() {
+      distrusted = true;
+      read.clear();
+      for (const [key, { signer }] of findings) if (signer === notary.self) findings.delete(key);
     },
     get hopeless() {
       return disputing && (quietRounds >= COORDINATORS || clock.now() - startedMs > LONGEST_MS);

@@ -305,6 +305,8 @@ export function createExchange(components: ExchangeComponents): Exchange {
       if (neighbours.gained(peer, pieces)) pump();
     },
     forget(peer) {
+      named.delete(peer);
+      believed.delete(peer);
       neighbours.forget(peer);
       for (const fetch of fetches) if (fetch.peer === peer) fetch.controller.abort();
     },

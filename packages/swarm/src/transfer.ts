@@ -376,6 +376,11 @@ export function createTransfer(components: TransferComponents): Transfer {
       components.registration.doubt();
       syncSoon();
     }
+    if (misled && !fromUpstreamAlone && silentMs > SILENT_MS) {
+      // Nobody else brings the blob: what its own registry says is the last that can be tried.
+      void goAlone(undefined).catch(fail);
+      return;
+    }
     if (nowMs - answeredMs < UNANSWERED_MS && silentMs < SILENT_MS) return;
     if (lessee.busy || misled || !lessee.standing.mayFetch()) return;
     const crowd = Math.max(participants, components.members().length + 1);
@@ -426,22 +431,25 @@ export function createTransfer(components: TransferComponents): Transfer {
   }
 
   /** Members are shown to be wrong about pieces that are here: all of theirs are fetched again. */
-  async function settle(wrong: ReadonlySet<PeerIdString>): Promise<void> {
+  async function settle(found: ReadonlySet<PeerIdString>): Promise<void> {
     if (settling || committing !== undefined || state !== "arriving") return;
     settling = true;
+    const { self } = components.notary;
+    // Whom it has mistrusted on its own word alone may have been right all along.
+    const wrong = found.has(self) ? new Set([self]) : found;
+    if (found.has(self)) distrustSelf();
     try {
       arrival.seal(true);
       const dropped = [...arrival.have].filter((piece) => wrong.has(ledger.signer(piece)!));
       await dispute.remember(dropped);
-      misled ||= wrong.has(components.notary.self);
-      exclude([...wrong].filter((peer) => peer !== components.notary.self));
+      exclude([...wrong].filter((peer) => peer !== self));
       await arrival.drop(dropped);
       ledger.forget(dropped);
       dispute.end();
       arrival.seal(false);
       for (const piece of dropped) {
         const bytes = dispute.takeRead(piece);
-        if (bytes === undefined || misled) continue;
+        if (bytes === undefined) continue;
         ledger.expect(piece, undefined);
         await store(piece, bytes, "upstream");
       }
@@ -451,6 +459,13 @@ export function createTransfer(components: TransferComponents): Transfer {
     }
     exchange?.refresh();
     goOn();
+  }
+
+  function distrustSelf(): void {
+    misled = true;
+    dispute.distrustSelf();
+    for (const peer of refused) excluded.delete(peer);
+    refused.clear();
   }
 
   function exclude(peers: Iterable<PeerIdString>): void {
