@@ -50,6 +50,7 @@ export interface Lan extends AsyncDisposable {
 }
 
 const PREFIX = "shoal";
+const COUNTING_QUEUE = "pfifo limit 10000";
 
 /** Makes a site. Needs root, and iproute2. */
 export async function createLan(init: LanInit): Promise<Lan> {
@@ -84,28 +85,39 @@ export async function createLan(init: LanInit): Promise<Lan> {
       `-n ${router} link add rack${rack} type bridge`,
       `-n ${router} link set rack${rack} up`,
       `-n ${router} link add ${outer} type veth peer name ${inner}`,
-      `-n ${router} link set ${outer} master lan0 gso_max_segs 1 up`,
-      `-n ${router} link set ${inner} master rack${rack} gso_max_segs 1 up`,
+      `-n ${router} link set ${outer} master lan0 up`,
+      `-n ${router} link set ${inner} master rack${rack} up`,
     ]);
-    await shape(router, outer, init.rackMbit);
-    await shape(router, inner, init.rackMbit);
+    await shape(router, outer, init.rackMbit ?? "counted");
+    await shape(router, inner, init.rackMbit ?? "counted");
   }
 
-  /** `reversed`: the device is the outer end of the link, where what goes in is sent. */
-  async function bytesOf(device: string, reversed = false): Promise<LinkBytes> {
-    const text = await run(["ip", "-n", router, "-s", "-j", "link", "show", device]);
+  /**
+   * What two shaped or counted devices, the ends of a link, have sent into the site and out of it. Their queues
+   * count the headers of every frame that a line would carry; the devices count one header for up to 64 KiB.
+   */
+  async function sentBy(
+    [inwards, inDevice]: readonly [namespace: string, device: string],
+    [outwards, outDevice]: readonly [namespace: string, device: string],
+  ): Promise<LinkBytes> {
+    const into = await queueOf(inwards, inDevice);
+    const out = await queueOf(outwards, outDevice);
+    return { in: into.bytes, out: out.bytes, packetsOut: out.packets };
+  }
+
+  /** What a machine's link has carried, as its devices count it. */
+  async function machineBytes(machine: Place): Promise<LinkBytes> {
+    const text = await run(["ip", "-n", router, "-s", "-j", "link", "show", portOf(machine)]);
     const [link] = JSON.parse(text) as {
       stats64: Record<"rx" | "tx", { bytes: number; packets: number }>;
     }[];
     const { rx, tx } = link!.stats64;
-    return reversed
-      ? { in: tx.bytes, out: rx.bytes, packetsOut: rx.packets }
-      : { in: rx.bytes, out: tx.bytes, packetsOut: tx.packets };
+    return { in: tx.bytes, out: rx.bytes, packetsOut: rx.packets };
   }
 
   async function shapeUplink(mbit: number | undefined): Promise<void> {
-    await shape(router, "up0", mbit);
-    await shape(registry.name, "eth0", mbit);
+    await shape(router, "up0", mbit ?? "counted");
+    await shape(registry.name, "eth0", mbit ?? "counted");
   }
 
   async function addMachine(): Promise<Place> {
@@ -148,11 +160,6 @@ export async function createLan(init: LanInit): Promise<Lan> {
     `-n ${registry.name} route add default via 10.78.0.1`,
   ]);
   await run(["ip", "netns", "exec", router, "sysctl", "-qw", "net.ipv4.ip_forward=1"]);
-  // Frames of the size that a real line carries: else the kernel counts one header for up to 64 KiB.
-  await batch([
-    `-n ${router} link set up0 gso_max_segs 1`,
-    `-n ${registry.name} link set eth0 gso_max_segs 1`,
-  ]);
   await shapeUplink(init.uplinkMbit);
   for (let rack = 0; rack < racks; rack++) await addRack(rack);
   for (let i = 0; i < init.machines; i++) await addMachine();
@@ -164,9 +171,9 @@ export async function createLan(init: LanInit): Promise<Lan> {
     router: place(router, "10.77.0.1"),
     portOf,
     shapeUplink,
-    uplinkBytes: async () => await bytesOf("up0"),
-    machineBytes: async (machine) => await bytesOf(portOf(machine), true),
-    rackBytes: async (rack) => await bytesOf(`k${rack}i`),
+    uplinkBytes: async () => await sentBy([registry.name, "eth0"], [router, "up0"]),
+    machineBytes,
+    rackBytes: async (rack) => await sentBy([router, `k${rack}o`], [router, `k${rack}i`]),
     async [Symbol.asyncDispose]() {
       await removeAll();
     },
@@ -187,15 +194,26 @@ async function batch(commands: readonly string[]): Promise<void> {
   for (const command of commands) await run(["ip", ...command.split(" ")]);
 }
 
-async function shape(namespace: string, device: string, mbit: number | undefined): Promise<void> {
-  if (mbit === undefined) {
-    // There may be none to remove.
-    const remove = ["tc", "-n", namespace, "qdisc", "del", "dev", device, "root"];
-    await run(remove).catch(() => undefined);
-    return;
-  }
-  const rule = `qdisc replace dev ${device} root tbf rate ${mbit}mbit burst 256kb latency 50ms`;
+/** Gives a device's way out a rate; `counted`: none, but a queue that counts; `undefined`: nothing. */
+async function shape(
+  namespace: string,
+  device: string,
+  rate: number | "counted" | undefined,
+): Promise<void> {
+  if (rate === undefined) return;
+  const kind =
+    rate === "counted" ? COUNTING_QUEUE : `tbf rate ${rate}mbit burst 256kb latency 50ms`;
+  const rule = `qdisc replace dev ${device} root ${kind}`;
   await run(["tc", "-n", namespace, ...rule.split(" ")]);
+}
+
+async function queueOf(
+  namespace: string,
+  device: string,
+): Promise<{ readonly bytes: number; readonly packets: number }> {
+  const show = ["tc", "-n", namespace, "-s", "-j", "qdisc", "show", "dev", device, "root"];
+  const [queue] = JSON.parse(await run(show)) as { bytes: number; packets: number }[];
+  return queue!;
 }
 
 async function nameServers(): Promise<string[]> {
