@@ -126,6 +126,7 @@ function createFileIngest(
   const records: Uint8Array[] = [];
   let appending: Promise<void> | undefined;
   let lastAppend: Promise<void> = Promise.resolve();
+  let lastWrite: Promise<void> = Promise.resolve();
   let unsyncedBytes = 0;
   let syncing: Promise<void> | undefined;
   /** Set for good by a failed sync: the kernel tells of lost pages once, and no later sync makes up for it. */
@@ -159,21 +160,28 @@ function createFileIngest(
     await appending;
   }
 
+  /** One write at a time: several to one file wait for each other in the kernel, and burn a core at it. */
+  async function writeInTurn(bytes: Uint8Array, offset: number): Promise<void> {
+    const turn = lastWrite.then(async () => await writeFully(data, bytes, offset));
+    lastWrite = turn.catch(() => undefined);
+    await turn;
+  }
+
   async function writePiece(
     piece: PieceIndex,
     bytes: Uint8Array,
-    expected: Uint8Array | undefined,
+    { sha256: expected, owned }: WriteOptions,
   ): Promise<void> {
     // The disk takes the bytes while they are hashed; without a record they are as good as not there.
-    const written = writeFully(data, bytes, pieceOffset(geometry, piece));
+    const written = writeInTurn(bytes, pieceOffset(geometry, piece));
     const hash = sha256(bytes);
     await written;
     if (expected !== undefined && Buffer.compare(hash, expected) !== 0) throw pieceMismatch(piece);
     await append(piece, hash);
     hashes.set(piece, hash);
     have.set(piece);
-    prefix.written(piece, bytes);
     unsyncedBytes += bytes.length;
+    prefix.written(piece, bytes, owned);
     if (unsyncedBytes < SYNC_BYTES || syncing !== undefined) return;
     unsyncedBytes = 0;
     syncing = sync()
@@ -233,8 +241,7 @@ function createFileIngest(
       if (bytes.length !== length) throw pieceLengthWrong(piece, bytes.length, length);
       if (have.has(piece)) return;
       const under =
-        writing.get(piece) ??
-        withStoreErrors(dataPath, () => writePiece(piece, bytes, options.sha256));
+        writing.get(piece) ?? withStoreErrors(dataPath, () => writePiece(piece, bytes, options));
       writing.set(piece, under);
       try {
         await under;

@@ -12,9 +12,9 @@ export interface PieceGeometry {
 const MIN_PIECE_BYTES = 256 * 1024;
 const MAX_PIECE_BYTES = 4 * 1024 * 1024;
 
-/** Geometry version 1: clamp(pow2(size / 1024), 256 KiB, 4 MiB), pow2 rounding up. */
+/** Geometry version 1: clamp(pow2(size / 512), 256 KiB, 4 MiB), pow2 rounding up. */
 export function pieceGeometry(sizeBytes: number): PieceGeometry {
-  const wished = 2 ** Math.ceil(Math.log2(Math.max(1, sizeBytes / 1024)));
+  const wished = 2 ** Math.ceil(Math.log2(Math.max(1, sizeBytes / 512)));
   const pieceSizeBytes = Math.min(MAX_PIECE_BYTES, Math.max(MIN_PIECE_BYTES, wished));
   return {
     version: 1,

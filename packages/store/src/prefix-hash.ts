@@ -1,3 +1,4 @@
+import { freeMemory } from "@shoal/runtime";
 import { createDigester, type Digest, type Digester } from "@shoal/oci";
 import { type PieceGeometry, type PieceIndex, pieceLength } from "./geometry.ts";
 import type { ReadonlyBitfield } from "./bitfield.ts";
@@ -11,12 +12,24 @@ const EARLY_BYTES = 8 * 1024 * 1024;
  * came too early to be kept are read back, one at a time, when the hash gets to them.
  */
 export interface PrefixHash {
-  /** A piece has been written; its bytes, which nobody changes any more, save reading them back. */
-  written(piece: PieceIndex, bytes: Uint8Array): void;
+  /**
+   * A piece has been written; its bytes, which nobody changes any more, save reading them back. Those that are
+   * `owned` are freed when they are hashed, or at once.
+   */
+  written(piece: PieceIndex, bytes: Uint8Array, owned?: boolean): void;
   /** Pieces were taken back: a hash that has passed one of them starts over. */
   dropped(pieces: Iterable<PieceIndex>): void;
   /** The digest of the whole blob, when every piece is there. @throws ERR_PIECE_MISSING */
   finish(): Promise<Digest>;
+}
+
+interface Kept {
+  readonly bytes: Uint8Array;
+  readonly owned: boolean;
+}
+
+function free({ bytes, owned }: Kept): void {
+  if (owned) freeMemory(bytes);
 }
 
 export function createPrefixHash(
@@ -29,30 +42,31 @@ export function createPrefixHash(
   let next = 0 as PieceIndex;
   let generation = 0;
   let running: Promise<void> | undefined;
-  const early = new Map<PieceIndex, Uint8Array>();
+  const early = new Map<PieceIndex, Kept>();
   let earlyBytes = 0;
 
-  function take(bytes: Uint8Array): void {
-    digester.update(bytes);
+  function take(piece: Kept): void {
+    digester.update(piece.bytes);
     next = (next + 1) as PieceIndex;
+    free(piece);
   }
 
-  function keep(piece: PieceIndex, bytes: Uint8Array): void {
-    if (earlyBytes + bytes.length > EARLY_BYTES) return;
-    early.set(piece, bytes);
-    earlyBytes += bytes.length;
+  function keep(index: PieceIndex, piece: Kept): void {
+    if (earlyBytes + piece.bytes.length > EARLY_BYTES) return free(piece);
+    early.set(index, piece);
+    earlyBytes += piece.bytes.length;
   }
 
-  function takeKept(piece: PieceIndex): Uint8Array | undefined {
-    const bytes = early.get(piece);
-    if (bytes === undefined) return undefined;
-    early.delete(piece);
-    earlyBytes -= bytes.length;
-    return bytes;
+  function takeKept(index: PieceIndex): Kept | undefined {
+    const piece = early.get(index);
+    if (piece === undefined) return undefined;
+    early.delete(index);
+    earlyBytes -= piece.bytes.length;
+    return piece;
   }
 
   function takeAllKept(): void {
-    for (let bytes = takeKept(next); bytes !== undefined; bytes = takeKept(next)) take(bytes);
+    for (let piece = takeKept(next); piece !== undefined; piece = takeKept(next)) take(piece);
   }
 
   async function catchUp(): Promise<void> {
@@ -61,7 +75,7 @@ export function createPrefixHash(
       if (next >= geometry.pieceCount || !have.has(next)) return;
       const before = generation;
       const bytes = await readPiece(next, pieceLength(geometry, next));
-      if (before === generation) take(bytes);
+      if (before === generation) take({ bytes, owned: true });
     }
   }
 
@@ -73,12 +87,13 @@ export function createPrefixHash(
   }
 
   return {
-    written(piece, bytes) {
-      if (piece < next) return;
-      if (piece === next && running === undefined) {
-        take(bytes);
+    written(index, bytes, owned = false) {
+      const piece = { bytes, owned };
+      if (index < next) return free(piece);
+      if (index === next && running === undefined) {
+        take(piece);
         takeAllKept();
-      } else keep(piece, bytes);
+      } else keep(index, piece);
       // What fails here fails again, and is told, at the commit.
       if (have.has(next)) run().catch(() => undefined);
     },

@@ -44,6 +44,8 @@ export interface BlobHandle extends AsyncDisposable {
 export interface WriteOptions extends AbortOptions {
   /** The sha256 that the bytes must have; with another one the piece is not taken. */
   readonly sha256?: Uint8Array | undefined;
+  /** Nobody else uses the bytes any more: their memory is freed as soon as they are stored. @default false */
+  readonly owned?: boolean | undefined;
 }
 
 /**
@@ -62,7 +64,7 @@ export interface Ingest extends AsyncDisposable {
    * @throws ERR_PIECE_LENGTH, ERR_PIECE_MISMATCH, ERR_STORE_FULL, ERR_STORE_IO
    */
   write(piece: PieceIndex, bytes: Uint8Array, options?: WriteOptions): Promise<void>;
-  /** Bytes within pieces that have arrived. @throws ERR_PIECE_MISSING, ERR_RANGE */
+  /** Bytes within pieces that have arrived, in a buffer that the caller owns. @throws ERR_PIECE_MISSING, ERR_RANGE */
   read(offset: number, length: number, options?: AbortOptions): Promise<Uint8Array>;
   /** sha256 of a piece that has arrived, as journaled. */
   pieceHash(piece: PieceIndex): Uint8Array | undefined;

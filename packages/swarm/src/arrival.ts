@@ -20,7 +20,7 @@ export interface Arrival {
   taken(piece: PieceIndex): boolean;
   origin(piece: PieceIndex): Origin | undefined;
   /**
-   * Stores a piece, unless it is there. `sha256` is what its bytes must have.
+   * Stores a piece, unless it is there. `sha256` is what its bytes must have; they are this arrival's from now on.
    * @throws ERR_PIECE_MISMATCH, ERR_STORE_FULL, ERR_STORE_IO
    */
   add(piece: PieceIndex, bytes: Uint8Array, origin: Origin, sha256?: Uint8Array): Promise<boolean>;
@@ -72,14 +72,15 @@ export function createArrival(ingest: Ingest, now: () => number): Arrival {
     origin: (piece) => origins.get(piece),
     async add(piece, bytes, origin, sha256) {
       if (sealed || ingest.have.has(piece) || writing.has(piece)) return false;
+      const lengthBytes = bytes.length;
       writing.add(piece);
       try {
-        await ingest.write(piece, bytes, { sha256 });
+        await ingest.write(piece, bytes, { sha256, owned: true });
       } finally {
         writing.delete(piece);
       }
       origins.set(piece, origin);
-      bytesFrom[kind(origin)] += bytes.length;
+      bytesFrom[kind(origin)] += lengthBytes;
       lastPieceMs = now();
       ring();
       return true;

@@ -77,8 +77,11 @@ export function createMemorySite(
     if (to.frozen) await new Promise<never>(() => undefined);
     const handler = await to.handler;
     // As over the wire: what failed there is not told here.
-    const sent: (() => void)[] = [];
-    const options = { signal, afterSent: (callback: () => void) => void sent.push(callback) };
+    const sent: ((free: boolean) => void)[] = [];
+    const options = {
+      signal,
+      afterSent: (callback: (free: boolean) => void) => void sent.push(callback),
+    };
     try {
       const parts = await handler(from, lane, Uint8Array.from(frame), options).catch(() => {
         throw unreachable();
@@ -88,7 +91,7 @@ export function createMemorySite(
       await travel(signal);
       return new Uint8Array(reply);
     } finally {
-      for (const callback of sent) callback();
+      for (const callback of sent) callback(false);
     }
   }
 

@@ -1,5 +1,5 @@
 import type { Digest } from "@shoal/oci";
-import { type Clock, sleep } from "@shoal/runtime";
+import { type Clock, freeMemory, sleep } from "@shoal/runtime";
 import { type BlobHandle, pieceAt, pieceGeometry, pieceLength, type Store } from "@shoal/store";
 import type { Holdings } from "./holdings.ts";
 import type { AnswerOptions, PeerIdString } from "./transport.ts";
@@ -8,7 +8,7 @@ import { createTokenBucket } from "./uplink/token-bucket.ts";
 import type { Attestation, Block } from "./wire/messages.ts";
 
 /** Blocks that are read and sent at a time. */
-const UPLOAD_SLOTS = 32;
+const UPLOAD_SLOTS = 24;
 /** Handles of committed blobs are kept this long after their last block. Milliseconds. */
 const HANDLE_IDLE_MS = 10_000;
 const MAX_HANDLES = 64;
@@ -24,7 +24,7 @@ export interface AttestedBytes {
 /** A blob that is arriving and already given to others. */
 export interface PartialBlob {
   readonly sizeBytes: number;
-  /** The bytes and who vouches for their piece, or `undefined` while it is missing. */
+  /** The bytes, the caller's own, and who vouches for their piece, or `undefined` while it is missing. */
   read(offset: number, length: number): Promise<AttestedBytes | undefined>;
   /** Others that have the piece at `offset`. */
   others(offset: number): readonly PeerIdString[];
@@ -154,10 +154,12 @@ export function createUploads(components: UploadsComponents): Uploads {
         return encodeBlockReply({ status: "busy", alternatives: others.slice(0, 8) });
       }
       active += 1;
-      afterSent(() => {
+      let given: AttestedBytes | undefined;
+      afterSent((free) => {
         active -= 1;
+        if (free && given !== undefined) freeMemory(given.bytes);
       });
-      const given = await read(block);
+      given = await read(block);
       if (given === undefined) return encodeBlockReply({ status: "missing", alternatives: [] });
       const { bytes, attestation } = given;
       await pace(bytes.length);

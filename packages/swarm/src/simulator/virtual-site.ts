@@ -80,10 +80,10 @@ export function createVirtualSite(
     const stopped = new AbortController();
     let flow: Flow | undefined;
     let settled = false;
-    let afterSent: (() => void)[] = [];
+    let afterSent: ((free: boolean) => void)[] = [];
 
     function sentAll(): void {
-      for (const callback of afterSent.splice(0)) callback();
+      for (const callback of afterSent.splice(0)) callback(false);
     }
     function settle(): boolean {
       if (settled) return false;
@@ -138,7 +138,7 @@ export function createVirtualSite(
       if (settled) return;
       const options = {
         signal: stopped.signal,
-        afterSent: (callback: () => void) => void afterSent.push(callback),
+        afterSent: (callback: (free: boolean) => void) => void afterSent.push(callback),
       };
       to.handler.promise
         .then(async (handler) => await handler(from.peer, lane, frame, options))
