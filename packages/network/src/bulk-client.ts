@@ -28,6 +28,8 @@ export interface BulkClientInit {
   readonly connections: number;
   /** Asks the member for a key; `undefined` when it has no bulk port. */
   readonly askGrant: () => Promise<BulkGrant | undefined>;
+  /** A connection is ready, or one that was begun has failed. */
+  readonly onChange: () => void;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -36,6 +38,10 @@ export interface BulkClientInit {
 export interface BulkClient {
   /** A connection that is ready. Without one, one is begun, for later requests to find. */
   take(): FramedStream | undefined;
+  /** Begins a connection if there is none. */
+  prepare(): void;
+  /** Whether there are connections, in use all of them or about to be there. */
+  readonly promising: boolean;
   /** Whether a pooled stream is to be used for another request: a better one might be had. */
   prefers(stream: FramedStream): boolean;
   close(): void;
@@ -129,14 +135,21 @@ export function createBulkClient(init: BulkClientInit): BulkClient {
     opening += 1;
     void open().finally(() => {
       opening -= 1;
+      init.onChange();
     });
   }
 
   return {
+    get promising() {
+      return streams.size + opening > 0;
+    },
     take() {
       const stream = ready.shift();
       if (stream === undefined) begin();
       return stream;
+    },
+    prepare() {
+      if (streams.size + opening === 0) begin();
     },
     prefers(stream) {
       const endsMs = streams.get(stream);

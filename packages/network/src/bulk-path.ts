@@ -34,7 +34,7 @@ export interface BulkPath extends AsyncDisposable {
   /** Answers a member that asks for a key. */
   answerKeys(stream: FramedStream, peer: PeerIdString, signal: AbortSignal): Promise<void>;
   /** The way to the bulk port of the member at the other end. */
-  client(connection: Connection): BulkClient;
+  client(connection: Connection, onChange: () => void): BulkClient;
   /** Ends the keys and the connections of who is no member any more. */
   drop(peer: PeerIdString): void;
 }
@@ -72,12 +72,13 @@ export function createBulkPath({ clock, logger, limits, connections }: BulkPathI
       if ((await stream.read({ signal })) === undefined) return;
       await stream.write(server === undefined ? [] : [encodeGrant(keys.grant(peer, server.port))]);
     },
-    client: (connection) =>
+    client: (connection, onChange) =>
       createBulkClient({
         host: endpointOf(connection.remoteAddr)?.host ?? "",
         limits,
         connections,
         askGrant: async () => await askGrant(connection),
+        onChange,
         clock,
         logger,
       }),

@@ -92,6 +92,7 @@ export async function startBulkServer(init: BulkServerInit): Promise<BulkServer 
       await init.serve(
         {
           signal: stream.signal,
+          copies: stream.copies,
           get fault() {
             return stream.fault;
           },

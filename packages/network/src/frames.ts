@@ -17,6 +17,8 @@ export interface FramedStream {
   read(options?: AbortOptions): Promise<Uint8Array | undefined>;
   /** Sends the parts as one frame. @throws ERR_PEER_UNREACHABLE, ERR_PEER_PROTOCOL */
   write(parts: readonly Uint8Array[], options?: AbortOptions): Promise<void>;
+  /** Whether the stream has no use for the parts once they are written: their memory may be freed. */
+  readonly copies: boolean;
   abort(reason: Error): void;
 }
 
@@ -96,6 +98,7 @@ export function frameStream(stream: Stream, limits: FrameLimits): FramedStream {
 
   return {
     signal: over.signal,
+    copies: false,
     get fault() {
       return fault;
     },

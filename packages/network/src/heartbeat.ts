@@ -4,8 +4,10 @@ import { unreachable } from "./faults.ts";
 import { type FramedStream, frameStream } from "./frames.ts";
 
 export const BEAT_PROTOCOL = "/shoal/beat/1";
-export const BEAT_BYTES = 4096;
+export const BEAT_LIMITS = { readBytes: 4096, writeBytes: 4096 };
 const BEAT_MS = 5000;
+/** Who was heard of less long ago is not asked: of two members one asks, and both know. */
+const FRESH_MS = 4500;
 const MISSED_BEATS = 3;
 /** Version 1 of the beat says nothing but that its sender is there. */
 const BEAT = new Uint8Array([1]);
@@ -17,25 +19,46 @@ export interface HeartbeatInit {
   readonly signal: AbortSignal;
 }
 
-/** Asks every member each 5 s whether it is there; a connection that misses three beats is cut. */
-export function keepBeating({ connections, clock, logger, signal }: HeartbeatInit): void {
-  const hearts = new Map<Connection, { stream?: FramedStream; missed: number }>();
+/** Asks every member each 5 s whether it is there, unless it has asked itself; a connection that misses three beats is cut. */
+export interface Heartbeat {
+  /** Answers a peer's beats. */
+  answer(stream: FramedStream, connection: Connection): Promise<void>;
+}
+
+interface Heart {
+  stream?: FramedStream;
+  missed: number;
+  heardMs: number;
+}
+
+export function startHeartbeat({ connections, clock, logger, signal }: HeartbeatInit): Heartbeat {
+  const hearts = new Map<Connection, Heart>();
+
+  function heartOf(connection: Connection): Heart {
+    const known = hearts.get(connection);
+    if (known !== undefined) return known;
+    const heart = { missed: 0, heardMs: Number.NEGATIVE_INFINITY };
+    hearts.set(connection, heart);
+    return heart;
+  }
+
+  function heard(heart: Heart): void {
+    heart.missed = 0;
+    heart.heardMs = clock.now();
+  }
 
   async function beat(connection: Connection): Promise<void> {
-    const heart = hearts.get(connection) ?? { missed: 0 };
-    hearts.set(connection, heart);
+    const heart = heartOf(connection);
+    if (clock.now() - heart.heardMs < FRESH_MS) return;
     const limit = deadline(BEAT_MS - 500, signal);
     try {
       if (heart.stream?.open !== true) {
-        const limits = { readBytes: BEAT_BYTES, writeBytes: BEAT_BYTES };
-        heart.stream = frameStream(
-          await connection.newStream(BEAT_PROTOCOL, { signal: limit }),
-          limits,
-        );
+        const opened = await connection.newStream(BEAT_PROTOCOL, { signal: limit });
+        heart.stream = frameStream(opened, BEAT_LIMITS);
       }
       await heart.stream.write([BEAT], { signal: limit });
       await heart.stream.read({ signal: limit });
-      heart.missed = 0;
+      heard(heart);
     } catch (error) {
       if (signal.aborted || connection.status !== "open") return;
       heart.missed += 1;
@@ -47,21 +70,21 @@ export function keepBeating({ connections, clock, logger, signal }: HeartbeatIni
 
   function round(): void {
     if (signal.aborted) return;
-    const open = connections();
-    for (const connection of hearts.keys())
-      if (!open.includes(connection)) hearts.delete(connection);
+    const open = new Set(connections());
+    for (const connection of hearts.keys()) if (!open.has(connection)) hearts.delete(connection);
     for (const connection of open) void beat(connection);
     clock.schedule(BEAT_MS, round);
   }
 
   clock.schedule(BEAT_MS, round);
-}
-
-/** Answers a peer's beats. */
-export async function answerBeat(stream: FramedStream, signal: AbortSignal): Promise<void> {
-  for (;;) {
-    const frame = await stream.read({ signal });
-    if (frame === undefined) return;
-    await stream.write([BEAT], { signal });
-  }
+  return {
+    async answer(stream, connection) {
+      for (;;) {
+        const frame = await stream.read({ signal });
+        if (frame === undefined) return;
+        heard(heartOf(connection));
+        await stream.write([BEAT], { signal });
+      }
+    },
+  };
 }

@@ -7,6 +7,8 @@ import { type FramedStream, type FrameLimits, frameStream } from "./frames.ts";
 
 const KIB = 1024;
 const OPEN_TIMEOUT_MS = 5000;
+/** Streams of the bulk lane beside a faster way that is there or about to be. */
+const BESIDE_BULK = 2;
 /** Requests that may wait for a stream of a lane to one peer. */
 const MAX_WAITING = 256;
 
@@ -38,6 +40,8 @@ export const LANES: Readonly<Record<Lane, LaneSettings>> = {
 export interface PeerLanes {
   readonly connection: Connection;
   request(lane: Lane, frame: Uint8Array, options?: AbortOptions): Promise<Uint8Array>;
+  /** Bulk requests are to be expected. */
+  prepare(): void;
   close(): void;
 }
 
@@ -45,20 +49,22 @@ interface Pool {
   readonly idle: FramedStream[];
   readonly waiting: PromiseWithResolvers<void>[];
   opened: number;
+  /** Streams of the connection among them. */
+  streams: number;
 }
 
-/** @param bulk a faster way for the bulk lane; streams of the connection are used while there is none */
-export function createPeerLanes(connection: Connection, bulk: BulkClient): PeerLanes {
+/** @param bulkOver makes a faster way for the bulk lane; streams of the connection are used while there is none */
+export function createPeerLanes(
+  connection: Connection,
+  bulkOver: (onChange: () => void) => BulkClient,
+): PeerLanes {
   const pools: Record<Lane, Pool> = {
-    control: { idle: [], waiting: [], opened: 0 },
-    bulk: { idle: [], waiting: [], opened: 0 },
+    control: { idle: [], waiting: [], opened: 0, streams: 0 },
+    bulk: { idle: [], waiting: [], opened: 0, streams: 0 },
   };
+  const bulk = bulkOver(() => wake("bulk"));
+  const slow = new WeakSet<FramedStream>();
   let closed = false;
-
-  async function open(lane: Lane): Promise<FramedStream> {
-    const direct = lane === "bulk" ? bulk.take() : undefined;
-    return direct ?? (await openStream(lane));
-  }
 
   async function openStream(lane: Lane): Promise<FramedStream> {
     const { protocol, requestBytes, answerBytes } = LANES[lane];
@@ -68,7 +74,9 @@ export function createPeerLanes(connection: Connection, bulk: BulkClient): PeerL
         signal: AbortSignal.timeout(OPEN_TIMEOUT_MS),
         maxOutboundStreams: 64,
       });
-      return frameStream(stream, limits);
+      const framed = frameStream(stream, limits);
+      slow.add(framed);
+      return framed;
     } catch (cause) {
       throw unreachable("opens no stream", cause);
     }
@@ -82,16 +90,25 @@ export function createPeerLanes(connection: Connection, bulk: BulkClient): PeerL
       if (idle?.open === true && (lane !== "bulk" || bulk.prefers(idle))) return idle;
       if (idle !== undefined) {
         idle.abort(unreachable("is asked otherwise"));
-        pool.opened -= 1;
+        leave(lane, idle);
         continue;
       }
       if (pool.opened < LANES[lane].streams) {
-        pool.opened += 1;
-        try {
-          return await open(lane);
-        } catch (error) {
-          forget(lane);
-          throw error;
+        const ready = lane === "bulk" ? bulk.take() : undefined;
+        // A few streams keep requests going meanwhile; more would cost more than the wait.
+        const worthWaiting = lane === "bulk" && bulk.promising && pool.streams >= BESIDE_BULK;
+        if (ready !== undefined || !worthWaiting) pool.opened += 1;
+        if (ready !== undefined) return ready;
+        if (!worthWaiting) {
+          pool.streams += 1;
+          try {
+            return await openStream(lane);
+          } catch (error) {
+            pool.streams -= 1;
+            pool.opened -= 1;
+            wake(lane);
+            throw error;
+          }
         }
       }
       if (pool.waiting.length >= MAX_WAITING) throw unreachable("has too many requests waiting");
@@ -111,20 +128,30 @@ export function createPeerLanes(connection: Connection, bulk: BulkClient): PeerL
   function release(lane: Lane, stream: FramedStream): void {
     if (closed) stream.abort(unreachable("left"));
     if (!stream.open) {
-      forget(lane);
+      forget(lane, stream);
       return;
     }
     pools[lane].idle.push(stream);
+    wake(lane);
+  }
+
+  function wake(lane: Lane): void {
     pools[lane].waiting.shift()?.resolve();
   }
 
-  function forget(lane: Lane): void {
+  function leave(lane: Lane, stream: FramedStream): void {
     pools[lane].opened -= 1;
-    pools[lane].waiting.shift()?.resolve();
+    if (slow.has(stream)) pools[lane].streams -= 1;
+  }
+
+  function forget(lane: Lane, stream: FramedStream): void {
+    leave(lane, stream);
+    wake(lane);
   }
 
   return {
     connection,
+    prepare: () => bulk.prepare(),
     async request(lane, frame, options = {}) {
       options.signal?.throwIfAborted();
       const stream = await acquire(lane, options);
@@ -137,7 +164,7 @@ export function createPeerLanes(connection: Connection, bulk: BulkClient): PeerL
       } catch (error) {
         // An answer may still come: the stream can't be used for another request.
         stream.abort(error instanceof Error ? error : unreachable("was given up"));
-        forget(lane);
+        forget(lane, stream);
         if (stream.fault !== undefined) connection.abort(stream.fault);
         throw error;
       }
@@ -168,13 +195,15 @@ export async function serveLane(
   for (;;) {
     const frame = await stream.read({ signal });
     if (frame === undefined) return;
-    const sent: (() => void)[] = [];
-    const afterSent = (callback: () => void): void => void sent.push(callback);
+    const sent: ((free: boolean) => void)[] = [];
+    const afterSent = (callback: (free: boolean) => void): void => void sent.push(callback);
+    let free = false;
     try {
       const parts = await handler(peer, lane, frame, { signal: given, afterSent });
       await stream.write(parts, { signal });
+      free = stream.copies;
     } finally {
-      for (const callback of sent) callback();
+      for (const callback of sent) callback(free);
     }
   }
 }

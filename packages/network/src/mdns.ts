@@ -5,8 +5,11 @@ import multicastDns from "multicast-dns";
 import { type Endpoint, endpointOf, ownAddresses } from "./addresses.ts";
 
 const FIRST_INTERVAL_MS = 10_000;
-/** Every question is answered by everybody: with one a second for the whole site, answers grow with it and no faster. */
-const INTERVAL_PER_MEMBER_MS = 1000;
+/**
+ * Every question is answered by everybody, to everybody: with one each three seconds for the whole site, answers
+ * grow with it and no faster. Whoever is new asks at once, and whoever hears an answer need not ask.
+ */
+const INTERVAL_PER_MEMBER_MS = 3000;
 /** The second question, because the first may be lost while a switch learns of the group. */
 const REPEAT_MS = 1000;
 /** Answers wait a moment, so that those of a large site don't collide and many questions get one. */

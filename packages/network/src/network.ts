@@ -1,7 +1,5 @@
-import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import type { Connection, Stream } from "@libp2p/interface";
-import { peerIdFromString } from "@libp2p/peer-id";
 import type { Libp2p } from "libp2p";
 import {
   type AbortOptions,
@@ -10,6 +8,7 @@ import {
   type Logger,
   type MetricsRegister,
   raceSignal,
+  reuseFor,
 } from "@shoal/runtime";
 import type {
   FrameHandler,
@@ -18,14 +17,7 @@ import type {
   PeerIdString,
   PeerTransport,
 } from "@shoal/swarm";
-import {
-  type Endpoint,
-  endpointOf,
-  isOnLink,
-  ownAddresses,
-  parsePeerAddress,
-  toMultiaddr,
-} from "./addresses.ts";
+import { type Endpoint, endpointOf, parsePeerAddress, toMultiaddr } from "./addresses.ts";
 import {
   ADMISSION_FRAME_BYTES,
   ADMISSION_MS,
@@ -37,28 +29,23 @@ import {
   requestAdmission,
 } from "./admission.ts";
 import { BULK_KEY_LIMITS, BULK_KEY_PROTOCOL, createBulkPath } from "./bulk-path.ts";
-import { type Candidate, createCandidates, type PeerSource } from "./candidates.ts";
+import type { PeerSource } from "./candidates.ts";
 import { unreachable } from "./faults.ts";
+import { createFinder, type Finder } from "./finder.ts";
 import { type FramedStream, type FrameLimits, frameStream } from "./frames.ts";
-import { answerBeat, BEAT_BYTES, BEAT_PROTOCOL, keepBeating } from "./heartbeat.ts";
+import { BEAT_LIMITS, BEAT_PROTOCOL, startHeartbeat } from "./heartbeat.ts";
 import { startHost } from "./host.ts";
 import type { Identity } from "./identity.ts";
 import { createPeerLanes, LANES, type PeerLanes, serveLane } from "./lanes.ts";
 import { createNetworkMetrics } from "./metrics.ts";
-import { type Mdns, startMdns } from "./mdns.ts";
 import { createRoster, type RosterTable } from "./roster.ts";
+import { createSigner, createVerifier } from "./signatures.ts";
 import { type Site, type SiteToken, siteOf } from "./site-token.ts";
 
-const DIAL_TICK_MS = 100;
-/** Dials begun in each tick: ten a second. */
-const DIALS_PER_TICK = 1;
-/** Addresses that are taken from anybody's word of one peer. */
-const MAX_ENDPOINTS = 4;
 /** How often the roster notes who is up. Milliseconds. */
 const ROSTER_INTERVAL_MS = 3600 * 1000;
-/** Of Ed25519, RFC 8032. */
-const SIGNATURE_BYTES = 64;
-const LOOPBACK = /^\/ip4\/127\.|^\/ip6\/::1\//;
+/** libp2p works out anew where this machine listens each time that it is asked. Milliseconds. */
+const ADDRESSES_MS = 1000;
 
 export interface NetworkComponents {
   readonly identity: Identity;
@@ -121,7 +108,7 @@ export const DEFAULT_SWARM_PORT = 5056;
 
 /** @throws ERR_PEER_ADDRESS */
 export function createNetwork(components: NetworkComponents, init: NetworkInit = {}): Network {
-  const { identity, clock, random, logger } = components;
+  const { identity, clock, logger } = components;
   const self = identity.peerId;
   const port = init.port ?? DEFAULT_SWARM_PORT;
   const configured = (init.peers ?? []).map((text) => parsePeerAddress(text, port));
@@ -130,14 +117,16 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
   const listeners: {
     readonly [Type in keyof MembershipEvents]: Set<(peer: PeerIdString) => void>;
   } = { memberUp: new Set(), memberDown: new Set() };
+  const sign = createSigner(identity.privateKey);
+  const verify = createVerifier();
   const handled = Promise.withResolvers<void>();
   let handler: FrameHandler | undefined;
   let token = init.token;
   let site: Site | undefined;
   let node: Libp2p | undefined;
-  let mdns: Mdns | undefined;
+  let finder: Finder | undefined;
+  let ownAddresses = ownMultiaddrs;
   let running = new AbortController();
-  let candidates = createCandidates(random);
   const isUp = (peer: string): boolean => members.has(peer as PeerIdString);
   const roster = createRoster({ table: components.roster, isUp, clock, logger });
   const bulkPath = createBulkPath({
@@ -162,15 +151,13 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
       logger.info({ peer, address: connection.remoteAddr.toString() }, "a member is up");
       for (const listener of listeners.memberUp) listener(peer);
     } else known.connections.add(connection);
-    const endpoints = learn(peer, card.addresses, candidates.sourceOf(peer) ?? "inbound", true);
+    const source = finder?.sourceOf(peer) ?? "inbound";
+    const endpoints = finder?.learn(peer, card.addresses, source, true) ?? [];
     roster.seen(
       peer,
       endpoints.map((endpoint) => toMultiaddr(endpoint).toString()),
     );
-    for (const other of card.roster) {
-      const heard = parsePeerId(other.peer);
-      if (heard !== undefined) learn(heard, other.addresses, "roster");
-    }
+    for (const other of card.roster) finder?.learn(other.peer, other.addresses, "roster");
   }
 
   function closed(connection: Connection): void {
@@ -189,32 +176,13 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     roster.touch(peer);
     bulkPath.drop(peer);
     metrics.members.set(members.size);
-    candidates.lost(peer, clock.now());
+    finder?.lost(peer);
     logger.info({ peer }, "a member is down");
     for (const listener of listeners.memberDown) listener(peer);
   }
 
   function lanesOver(connection: Connection): PeerLanes {
-    return createPeerLanes(connection, bulkPath.client(connection));
-  }
-
-  /** Only on-link addresses, and few, are taken from others' word. */
-  function learn(
-    peer: PeerIdString,
-    addresses: readonly string[],
-    source: PeerSource,
-    proven = false,
-  ): readonly Endpoint[] {
-    if (peer === self) return [];
-    // This machine's own loopback is no place to send it to, unless the site lives there.
-    const loopback = ownMultiaddrs().every((address) => LOOPBACK.test(address));
-    const own = ownAddresses().filter(({ internal }) => loopback || !internal);
-    const endpoints = addresses
-      .flatMap((address) => endpointOf(address) ?? [])
-      .filter(({ host }) => isOnLink(host, own))
-      .slice(0, MAX_ENDPOINTS);
-    candidates.heard({ key: peer, peer, source, endpoints }, clock.now(), proven);
-    return endpoints;
+    return createPeerLanes(connection, (onChange) => bulkPath.client(connection, onChange));
   }
 
   function card(): Card {
@@ -269,7 +237,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
   /** Answers a protocol for members alone: a stranger's stream is cut before anything of it is read. */
   function forMembers(
     limits: FrameLimits,
-    answer: (stream: FramedStream, peer: PeerIdString) => Promise<void>,
+    answer: (stream: FramedStream, peer: PeerIdString, connection: Connection) => Promise<void>,
   ): (stream: Stream, connection: Connection) => void {
     return (stream, connection) => {
       const peer = connection.remotePeer.toString() as PeerIdString;
@@ -278,7 +246,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
         return;
       }
       const framed = frameStream(stream, limits);
-      answer(framed, peer)
+      answer(framed, peer, connection)
         .then(async () => await stream.close())
         .catch((error: unknown) => {
           framed.abort(error instanceof Error ? error : unreachable("was cut"));
@@ -342,14 +310,12 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     });
   }
 
-  // -- Finding members
-
-  async function dial(candidate: Candidate): Promise<PeerIdString | undefined> {
-    const endpoints = await resolveNames(candidate.endpoints);
+  async function connect(
+    endpoints: readonly Endpoint[],
+    expected: PeerIdString | undefined,
+  ): Promise<PeerIdString> {
     const current = node;
-    if (current === undefined || endpoints.length === 0) return undefined;
-    // A configured address is that of a machine, which may have got a new identity since.
-    const expected = candidate.source === "static" ? undefined : candidate.peer;
+    if (current === undefined) throw unreachable("is not looked for any more");
     const addresses = endpoints
       .map(toMultiaddr)
       .map((address) =>
@@ -362,37 +328,6 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     if (peer === self) connection.abort(unreachable("is this machine"));
     else if (!isAdmitted(connection)) await beAdmitted(connection);
     return peer;
-  }
-
-  function dialDue(): void {
-    const isUp = (peer: PeerIdString): boolean => peer === self || members.has(peer);
-    for (const candidate of candidates.due(isUp, clock.now(), DIALS_PER_TICK))
-      void dial(candidate)
-        .catch((error: unknown) => {
-          logger.debug({ error, key: candidate.key }, "a peer could not be reached");
-          return undefined;
-        })
-        .then((peer) => candidates.dialled(candidate.key, peer, clock.now()));
-  }
-
-  function keepDialling(signal: AbortSignal): void {
-    if (signal.aborted) return;
-    dialDue();
-    clock.schedule(DIAL_TICK_MS, () => keepDialling(signal));
-  }
-
-  async function findOthers(): Promise<void> {
-    for (const endpoint of configured) {
-      const key = `${endpoint.host}:${endpoint.port}`;
-      const found = { key, peer: undefined, source: "static", endpoints: [endpoint] } as const;
-      candidates.heard(found, clock.now());
-    }
-    for await (const { peer, addresses } of roster.load()) {
-      const known = parsePeerId(peer);
-      if (known !== undefined) learn(known, addresses, "roster", true);
-    }
-    keepDialling(running.signal);
-    keepRoster(running.signal);
   }
 
   function keepRoster(signal: AbortSignal): void {
@@ -419,8 +354,22 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
   async function startIn(entered: Site, { anew }: { readonly anew: boolean }): Promise<void> {
     site = entered;
     running = new AbortController();
-    candidates = createCandidates(random);
+    finder = createFinder(components, {
+      self,
+      configured,
+      roster,
+      own: () => ownAddresses(),
+      members: () => members.size,
+      isMember: (peer) => members.has(peer),
+      connect,
+    });
     const { signal } = running;
+    const heartbeat = startHeartbeat({
+      connections: () => [...members.values()].flatMap((member) => [...member.connections]),
+      clock,
+      logger,
+      signal,
+    });
     const hosts = init.listen ?? ["0.0.0.0", "::"];
     node = await startHost({
       identity,
@@ -439,43 +388,27 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
           async (stream, peer) => await bulkPath.answerKeys(stream, peer, running.signal),
         ),
         [BEAT_PROTOCOL]: forMembers(
-          { readBytes: BEAT_BYTES, writeBytes: BEAT_BYTES },
-          async (stream) => await answerBeat(stream, running.signal),
+          BEAT_LIMITS,
+          async (stream, _peer, connection) => await heartbeat.answer(stream, connection),
         ),
       },
     });
     if (init.bulkPort !== undefined)
       await bulkPath.listen({ hosts, port: init.bulkPort, serve: serveBulk });
-    keepBeating({
-      connections: () => [...members.values()].flatMap((member) => [...member.connections]),
-      clock,
-      logger,
-      signal,
-    });
     if (anew) await roster.clear();
-    await findOthers();
-    if (init.mdns ?? true) mdns = lookAround(site);
-  }
-
-  function lookAround({ serviceTag }: Site): Mdns {
-    return startMdns(components, {
-      serviceTag,
-      addresses: () => ownMultiaddrs().map((address) => `${address}/p2p/${self}`),
-      members: () => members.size,
-      onSighting(peer, endpoints) {
-        const seen = parsePeerId(peer);
-        const addresses = endpoints.map((endpoint) => toMultiaddr(endpoint).toString());
-        if (seen !== undefined) learn(seen, addresses, "mdns");
-      },
-    });
+    ownAddresses = reuseFor(clock, ADDRESSES_MS, ownMultiaddrs);
+    await finder.start();
+    keepRoster(signal);
+    if (init.mdns ?? true) finder.lookAround(site.serviceTag);
   }
 
   async function stopNode(): Promise<void> {
     running.abort(unreachable("is leaving"));
     const stopping = node;
     node = undefined;
-    await mdns?.[Symbol.asyncDispose]();
-    mdns = undefined;
+    await finder?.[Symbol.asyncDispose]();
+    finder = undefined;
+    ownAddresses = ownMultiaddrs;
     await Promise.all([bulkPath[Symbol.asyncDispose](), stopping?.stop()]);
     for (const [peer, member] of members) {
       member.lanes.close();
@@ -510,6 +443,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
         throw unreachable("went away", error);
       }
     },
+    prepare: (peer) => members.get(peer)?.lanes.prepare(),
     handle(answer) {
       handler = answer;
       handled.resolve();
@@ -522,12 +456,8 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
         },
       };
     },
-    sign: async (message) => await identity.privateKey.sign(message),
-    async verify(peer, message, signature) {
-      if (parsePeerId(peer) === undefined || signature.length !== SIGNATURE_BYTES) return false;
-      const key = peerIdFromString(peer).publicKey;
-      return (await key?.verify(message, signature)) === true;
-    },
+    sign: async (message) => sign(message),
+    verify: async (peer, message, signature) => verify(peer, message, signature),
     start: async () => await startNode({ anew: false }),
     async join(newToken) {
       const old = token;
@@ -556,18 +486,15 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
         return {
           id,
           state: members.has(id) ? "up" : "down",
-          addresses: (endpoints.length > 0 ? endpoints : candidates.endpointsOf(id)).map(
+          addresses: (endpoints.length > 0 ? endpoints : (finder?.endpointsOf(id) ?? [])).map(
             formatEndpoint,
           ),
-          source: candidates.sourceOf(id) ?? "inbound",
+          source: finder?.sourceOf(id) ?? "inbound",
           lastSeenMs: seenMs,
         };
       });
     },
-    mdns() {
-      if (mdns === undefined) return "off";
-      return mdns.interfaces > 0 ? "on" : "failing";
-    },
+    mdns: () => finder?.mdns() ?? "off",
     listenAddresses: () =>
       (node?.getMultiaddrs() ?? []).flatMap((address) => {
         const endpoint = endpointOf(address);
@@ -583,28 +510,6 @@ function listenAddress(host: string, port: number): string {
   return `/${isIP(host) === 6 ? "ip6" : "ip4"}/${host}/tcp/${port}`;
 }
 
-/** The peer id in `text`, when it is that of an Ed25519 key. */
-function parsePeerId(text: string): PeerIdString | undefined {
-  try {
-    const id = peerIdFromString(text);
-    return id.type === "Ed25519" ? (id.toString() as PeerIdString) : undefined;
-  } catch {
-    // Others' text: that it is no peer id is an answer.
-    return undefined;
-  }
-}
-
 function formatEndpoint({ host, port }: Endpoint): string {
   return isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`;
-}
-
-async function resolveNames(endpoints: readonly Endpoint[]): Promise<Endpoint[]> {
-  const resolved = await Promise.all(
-    endpoints.map(async ({ host, port }) =>
-      isIP(host) === 0
-        ? (await lookup(host, { all: true })).map(({ address }) => ({ host: address, port }))
-        : [{ host, port }],
-    ),
-  );
-  return resolved.flat();
 }

@@ -1,4 +1,3 @@
-import { once } from "node:events";
 import type { OnReadOpts, Socket } from "node:net";
 import { type CodedError, raceSignal } from "@shoal/runtime";
 import { protocolError, unreachable } from "./faults.ts";
@@ -59,6 +58,7 @@ export function frameSocket<S extends Socket>(
 
   const stream: FramedStream = {
     signal: over.signal,
+    copies: true,
     get fault() {
       return fault;
     },
@@ -69,14 +69,17 @@ export function frameSocket<S extends Socket>(
     async write(parts, options = {}) {
       ensureWritable(parts, limits);
       ensureOpen();
-      for (const chunk of frameChunks(parts)) socket.write(chunk);
-      if (!socket.writableNeedDrain) return;
-      await raceSignal(once(socket, "drain", { signal: over.signal }), options.signal).catch(
-        (error: unknown) => {
-          ensureOpen();
-          throw error;
-        },
-      );
+      const written = Promise.withResolvers<void>();
+      const chunks = frameChunks(parts);
+      for (const [index, chunk] of chunks.entries())
+        socket.write(chunk, (error) => {
+          if (error instanceof Error) written.reject(unreachable("cut the connection", error));
+          else if (index === chunks.length - 1) written.resolve();
+        });
+      await raceSignal(written.promise, options.signal).catch((error: unknown) => {
+        ensureOpen();
+        throw error;
+      });
     },
     abort: fail,
   };

@@ -23,6 +23,7 @@ describe("the way to a bulk port that nobody listens on", () => {
       limits: LIMITS,
       connections: 8,
       clock,
+      onChange: () => undefined,
       logger: { ...silentLogger, info: () => failed.resolve() },
       async askGrant() {
         asked += 1;

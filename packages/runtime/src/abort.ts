@@ -18,11 +18,12 @@ export async function raceSignal<T>(
     promise.catch(() => undefined);
     throw signal.reason;
   }
-  const aborted = Promise.withResolvers<never>();
-  const onAbort = (): void => aborted.reject(signal.reason);
+  const { promise: settled, resolve, reject } = Promise.withResolvers<T>();
+  const onAbort = (): void => reject(signal.reason);
   signal.addEventListener("abort", onAbort, { once: true });
+  promise.then(resolve, reject);
   try {
-    return await Promise.race([promise, aborted.promise]);
+    return await settled;
   } finally {
     signal.removeEventListener("abort", onAbort);
   }

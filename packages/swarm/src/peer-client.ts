@@ -36,6 +36,8 @@ export interface PeerClient {
     request: Request,
     options?: AskOptions,
   ): Promise<Extract<ControlReply, { type: ReplyTypes[Request["type"]] }>>;
+  /** Blocks will be asked of the member soon. */
+  prepare(peer: PeerIdString): void;
   block(
     peer: PeerIdString,
     block: Block,
@@ -59,10 +61,11 @@ const REPLIES: ReplyTypes = {
 };
 
 export function createPeerClient(
-  transport: Pick<PeerTransport, "request">,
+  transport: Pick<PeerTransport, "request" | "prepare">,
   clock: Clock,
 ): PeerClient {
   return {
+    prepare: (peer) => transport.prepare?.(peer),
     async ask(peer, request, options = {}) {
       using limit = limitTime(clock, options.timeoutMs ?? 2000, options.signal);
       const { signal } = limit;

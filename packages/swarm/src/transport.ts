@@ -12,8 +12,11 @@ export type Lane = "control" | "bulk";
 export interface AnswerOptions {
   /** Aborts when the peer has given up the request. */
   readonly signal: AbortSignal;
-  /** Calls back once the answer has been handed to the link, or nobody wants it any more. */
-  readonly afterSent: (callback: () => void) => void;
+  /**
+   * Calls back once the answer has been handed to the link, or nobody wants it any more; `free` says that nothing
+   * uses the memory of its parts any more.
+   */
+  readonly afterSent: (callback: (free: boolean) => void) => void;
 }
 
 /** Answers a peer's request. The parts are sent one after another as one frame. */
@@ -54,6 +57,8 @@ export interface PeerTransport {
     frame: Uint8Array,
     options?: AbortOptions,
   ): Promise<Uint8Array>;
+  /** Bulk requests to the member are to be expected: their way may be made ready. @default nothing */
+  prepare?(peer: PeerIdString): void;
   /** Sets who answers; before that, requests wait. */
   handle(handler: FrameHandler): void;
   on<Type extends keyof MembershipEvents>(

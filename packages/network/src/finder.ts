@@ -1,0 +1,166 @@
+import { lookup } from "node:dns/promises";
+import { isIP } from "node:net";
+import { type Clock, type Logger, reuseFor } from "@shoal/runtime";
+import type { PeerIdString } from "@shoal/swarm";
+import { type Endpoint, endpointOf, isOnLink, ownAddresses, toMultiaddr } from "./addresses.ts";
+import { type Candidate, createCandidates, type PeerSource } from "./candidates.ts";
+import { type Mdns, startMdns } from "./mdns.ts";
+import type { Roster } from "./roster.ts";
+import { parsePeerId } from "./signatures.ts";
+
+const DIAL_TICK_MS = 100;
+/** Dials begun in each tick: ten a second. */
+const DIALS_PER_TICK = 1;
+/** Addresses that are taken from anybody's word of one peer. */
+const MAX_ENDPOINTS = 4;
+/** The system is not asked more often for this machine's interfaces. Milliseconds. */
+const ADDRESSES_MS = 1000;
+const LOOPBACK = /^\/ip4\/127\.|^\/ip6\/::1\//;
+
+export interface FinderComponents {
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly logger: Logger;
+}
+
+export interface FinderInit {
+  readonly self: PeerIdString;
+  /** Addresses of the configuration, which are dialled wherever they are. */
+  readonly configured: readonly Endpoint[];
+  readonly roster: Roster;
+  /** This machine's multiaddrs, without its peer id. */
+  readonly own: () => readonly string[];
+  readonly members: () => number;
+  readonly isMember: (peer: PeerIdString) => boolean;
+  /** Connects, and is admitted. @param addresses none of them empty */
+  readonly connect: (
+    endpoints: readonly Endpoint[],
+    expected: PeerIdString | undefined,
+  ) => Promise<PeerIdString>;
+}
+
+/** Knows of others by configuration, roster, mDNS and members' words, and dials them. */
+export interface Finder extends AsyncDisposable {
+  /**
+   * Somebody was heard of. Only on-link addresses, and few, are taken from others' word.
+   * @returns the addresses that were taken
+   */
+  learn(
+    peer: string,
+    addresses: readonly string[],
+    source: PeerSource,
+    proven?: boolean,
+  ): readonly Endpoint[];
+  /** The peer's connection was lost. */
+  lost(peer: PeerIdString): void;
+  endpointsOf(peer: PeerIdString): readonly Endpoint[];
+  sourceOf(peer: PeerIdString): PeerSource | undefined;
+  /** Takes in what is configured and what the roster tells, and dials until it is disposed. */
+  start(): Promise<void>;
+  lookAround(serviceTag: string): void;
+  mdns(): "on" | "off" | "failing";
+}
+
+export function createFinder(components: FinderComponents, init: FinderInit): Finder {
+  const { clock, random, logger } = components;
+  const { self, isMember } = init;
+  const candidates = createCandidates(random);
+  const interfaces = reuseFor(clock, ADDRESSES_MS, ownAddresses);
+  let mdns: Mdns | undefined;
+  let ticker: Disposable | undefined;
+  let stopped = false;
+
+  function learn(
+    peer: string,
+    addresses: readonly string[],
+    source: PeerSource,
+    proven = false,
+  ): readonly Endpoint[] {
+    const known = parsePeerId(peer);
+    if (known === undefined || known === self) return [];
+    // This machine's own loopback is no place to send it to, unless the site lives there.
+    const loopback = init.own().every((address) => LOOPBACK.test(address));
+    const own = interfaces().filter(({ internal }) => loopback || !internal);
+    const endpoints = addresses
+      .flatMap((address) => endpointOf(address) ?? [])
+      .filter(({ host }) => isOnLink(host, own))
+      .slice(0, MAX_ENDPOINTS);
+    candidates.heard({ key: known, peer: known, source, endpoints }, clock.now(), proven);
+    return endpoints;
+  }
+
+  async function dial(candidate: Candidate): Promise<PeerIdString | undefined> {
+    const endpoints = await resolveNames(candidate.endpoints);
+    if (stopped || endpoints.length === 0) return undefined;
+    // A configured address is that of a machine, which may have got a new identity since.
+    return await init.connect(
+      endpoints,
+      candidate.source === "static" ? undefined : candidate.peer,
+    );
+  }
+
+  function dialDue(): void {
+    const isUp = (peer: PeerIdString): boolean => peer === self || isMember(peer);
+    for (const candidate of candidates.due(isUp, clock.now(), DIALS_PER_TICK))
+      void dial(candidate)
+        .catch((error: unknown) => {
+          logger.debug({ error, key: candidate.key }, "a peer could not be reached");
+          return undefined;
+        })
+        .then((peer) => candidates.dialled(candidate.key, peer, clock.now()));
+  }
+
+  function keepDialling(): void {
+    dialDue();
+    ticker = clock.schedule(DIAL_TICK_MS, keepDialling);
+  }
+
+  return {
+    learn,
+    lost: (peer) => candidates.lost(peer, clock.now()),
+    endpointsOf: (peer) => candidates.endpointsOf(peer),
+    sourceOf: (peer) => candidates.sourceOf(peer),
+    async start() {
+      for (const endpoint of init.configured) {
+        const key = `${endpoint.host}:${endpoint.port}`;
+        const found = { key, peer: undefined, source: "static", endpoints: [endpoint] } as const;
+        candidates.heard(found, clock.now());
+      }
+      for await (const { peer, addresses } of init.roster.load())
+        learn(peer, addresses, "roster", true);
+      if (!stopped) keepDialling();
+    },
+    lookAround(serviceTag) {
+      mdns = startMdns(components, {
+        serviceTag,
+        addresses: () => init.own().map((address) => `${address}/p2p/${self}`),
+        members: init.members,
+        onSighting(peer, endpoints) {
+          const addresses = endpoints.map((endpoint) => toMultiaddr(endpoint).toString());
+          learn(peer, addresses, "mdns");
+        },
+      });
+    },
+    mdns() {
+      if (mdns === undefined) return "off";
+      return mdns.interfaces > 0 ? "on" : "failing";
+    },
+    async [Symbol.asyncDispose]() {
+      stopped = true;
+      ticker?.[Symbol.dispose]();
+      await mdns?.[Symbol.asyncDispose]();
+      mdns = undefined;
+    },
+  };
+}
+
+async function resolveNames(endpoints: readonly Endpoint[]): Promise<Endpoint[]> {
+  const resolved = await Promise.all(
+    endpoints.map(async ({ host, port }) =>
+      isIP(host) === 0
+        ? (await lookup(host, { all: true })).map(({ address }) => ({ host: address, port }))
+        : [{ host, port }],
+    ),
+  );
+  return resolved.flat();
+}

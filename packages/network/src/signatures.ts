@@ -1,0 +1,67 @@
+import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from "node:crypto";
+import type { PrivateKey } from "@libp2p/interface";
+import { peerIdFromString } from "@libp2p/peer-id";
+import type { PeerIdString } from "@shoal/swarm";
+
+/** Of Ed25519, RFC 8032. */
+const SIGNATURE_BYTES = 64;
+const SEED_BYTES = 32;
+/** What stands before a key's 32 bytes in PKCS #8 and in SubjectPublicKeyInfo, RFC 8410. */
+const PRIVATE_PREFIX = Buffer.from("302e020100300506032b657004220420", "hex");
+const PUBLIC_PREFIX = Buffer.from("302a300506032b6570032100", "hex");
+/** Signers whose keys are kept ready. */
+const MAX_KEYS = 1024;
+
+/** The peer id in `text`, when it is that of an Ed25519 key. */
+export function parsePeerId(text: string): PeerIdString | undefined {
+  try {
+    const id = peerIdFromString(text);
+    return id.type === "Ed25519" ? (id.toString() as PeerIdString) : undefined;
+  } catch {
+    // Others' text: that it is no peer id is an answer.
+    return undefined;
+  }
+}
+
+/** Signs with this machine's key. */
+export function createSigner(privateKey: PrivateKey): (message: Uint8Array) => Uint8Array {
+  const seed = privateKey.raw.subarray(0, SEED_BYTES);
+  const der = Buffer.concat([PRIVATE_PREFIX, seed]);
+  const key = createPrivateKey({ key: der, format: "der", type: "pkcs8" });
+  return (message) => sign(null, message, key);
+}
+
+/** Whether a signature of the message is the peer's. Each peer's key is parsed once: that costs more than a hash. */
+export function createVerifier(): (
+  peer: string,
+  message: Uint8Array,
+  signature: Uint8Array,
+) => boolean {
+  const keys = new Map<string, KeyObject | undefined>();
+
+  function keyOf(peer: string): KeyObject | undefined {
+    if (keys.has(peer)) return keys.get(peer);
+    const key = publicKeyOf(peer);
+    for (const oldest of keys.keys()) {
+      if (keys.size < MAX_KEYS) break;
+      keys.delete(oldest);
+    }
+    keys.set(peer, key);
+    return key;
+  }
+
+  return (peer, message, signature) => {
+    if (signature.length !== SIGNATURE_BYTES) return false;
+    const key = keyOf(peer);
+    return key !== undefined && verify(null, message, key, signature);
+  };
+}
+
+function publicKeyOf(peer: string): KeyObject | undefined {
+  // Not more than an id's length of others' text is kept.
+  if (peer.length > 64 || parsePeerId(peer) === undefined) return undefined;
+  const raw = peerIdFromString(peer).publicKey?.raw;
+  if (raw === undefined) return undefined;
+  const der = Buffer.concat([PUBLIC_PREFIX, raw]);
+  return createPublicKey({ key: der, format: "der", type: "spki" });
+}
