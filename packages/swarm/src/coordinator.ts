@@ -24,7 +24,7 @@ export interface CoordinatorSettings {
   readonly neighbours: number;
   /** A piece should not take longer than this: else there are fewer lessees. @default 4000 */
   readonly pieceMs: number;
-  /** Share of the blob that may be leased twice, when one lessee would keep everybody waiting. @default 0.02 */
+  /** Share of the blob that may be leased twice, when one lessee would keep everybody waiting. @default 0.01 */
   readonly backupShare: number;
 }
 
@@ -38,7 +38,7 @@ const coordinatorDefaults: CoordinatorSettings = {
   syncMs: 500,
   neighbours: 20,
   pieceMs: 4000,
-  backupShare: 0.02,
+  backupShare: 0.01,
 };
 
 /** Fewer lessees than this are never asked for because pieces take long. */

@@ -65,7 +65,7 @@ export interface Exchange extends Disposable {
   interested(peer: PeerIdString, have: Uint8Array): boolean;
   gained(peer: PeerIdString, pieces: readonly number[]): void;
   forget(peer: PeerIdString): void;
-  /** A piece has come, from the upstream (`brought`) or from members: neighbours are told of it. */
+  /** A piece has come, from the upstream or another zone (`brought`) or from members: neighbours are told of it. */
   tell(piece: PieceIndex, brought: boolean): void;
   /** A piece that was expected from elsewhere is wanted after all. */
   wake(): void;
@@ -110,6 +110,7 @@ export function createExchange(components: ExchangeComponents): Exchange {
     clock,
     pieceCount: geometry.pieceCount,
     missing: () => geometry.pieceCount - arrival.have.count,
+    mesh: () => neighbours.subscribers >= components.participants() - 1,
     subscribers: () => neighbours.subscribers,
     audience: neighbours.audience,
     send: sendNews,
@@ -253,6 +254,7 @@ export function createExchange(components: ExchangeComponents): Exchange {
         named.add(peer);
         if (!neighbours.has(peer)) believed.add(peer);
         neighbours.learn(peer, "all", false);
+        peers.prepare(peer);
       }
     for (const peer of others) if (neighbours.size + meeting.size < SOUGHT) void meet(peer);
     const own = Array.from(components.members());
@@ -268,6 +270,7 @@ export function createExchange(components: ExchangeComponents): Exchange {
     if (clock.now() - refused < REFUSED_MS) return;
     if (neighbours.subscribers + meeting.size >= MAX_NEIGHBOURS) return;
     meeting.add(peer);
+    peers.prepare(peer);
     try {
       const told = bitfieldFromBytes(geometry.pieceCount, arrival.have.toBytes());
       const have = arrival.have.toBytes();

@@ -7,6 +7,9 @@ const SHORTEST_MS = 30;
 const LONGEST_MS = 2000;
 /** About so many messages tell all neighbours of a whole blob's pieces. */
 const MESSAGES = 1200;
+/** Where everybody hears of a piece from who has brought it, another source of it is no great news. */
+const MESSAGES_IN_MESH = 300;
+const LEAST_IN_MESH_PIECES = 8;
 /** The first pieces of a blob are told of at once: a neighbour that has nothing to do waits for them. */
 const FIRST_PIECES = 8;
 
@@ -15,6 +18,8 @@ export interface NewsComponents {
   readonly pieceCount: number;
   /** How many pieces this member lacks. */
   readonly missing: () => number;
+  /** Whether all participants are neighbours. */
+  readonly mesh: () => boolean;
   /** How many hear of it. */
   readonly subscribers: () => number;
   /** Those of them that lack the piece. */
@@ -28,20 +33,23 @@ export interface NewsComponents {
  */
 export interface News extends Disposable {
   add(piece: PieceIndex, brought: boolean): void;
-  /** Tells all that waits. */
+  /** The blob is whole: tells what others may wait for. */
   flush(): void;
 }
 
 export function createNews(components: NewsComponents): News {
-  const { clock, pieceCount, missing, subscribers, audience, send } = components;
+  const { clock, pieceCount, missing, mesh, subscribers, audience, send } = components;
   let waiting: PieceIndex[] = [];
+  let broughtWaits = false;
   let told = 0;
   let timer: Disposable | undefined;
   let dueMs = Number.POSITIVE_INFINITY;
 
   /** At the start there is nothing to give yet, at the end nothing else to wait for. */
   function batchPieces(): number {
-    const pieces = Math.ceil((pieceCount * subscribers()) / MESSAGES);
+    const messages = mesh() ? MESSAGES_IN_MESH : MESSAGES;
+    const pieces = Math.ceil((pieceCount * subscribers()) / messages);
+    if (mesh()) return Math.max(LEAST_IN_MESH_PIECES, pieces);
     return told < FIRST_PIECES || missing() < pieces ? 1 : pieces;
   }
 
@@ -59,6 +67,7 @@ export function createNews(components: NewsComponents): News {
     dueMs = Number.POSITIVE_INFINITY;
     const pieces = waiting;
     waiting = [];
+    broughtWaits = false;
     told += pieces.length;
     const batches = new Map<PeerIdString, PieceIndex[]>();
     for (const piece of pieces)
@@ -73,10 +82,14 @@ export function createNews(components: NewsComponents): News {
   return {
     add(piece, brought) {
       waiting.push(piece);
+      broughtWaits ||= brought;
       const soon = brought || waiting.length >= batchPieces();
       flushWithin(soon ? SHORTEST_MS : LONGEST_MS);
     },
-    flush,
+    flush() {
+      // Those who lack them have heard of who brought them, and hear of a new holder from the coordinator.
+      if (broughtWaits || !mesh()) flush();
+    },
     [Symbol.dispose]() {
       timer?.[Symbol.dispose]();
       waiting = [];

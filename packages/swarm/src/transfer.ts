@@ -263,7 +263,7 @@ export function createTransfer(components: TransferComponents): Transfer {
       throw error;
     }
     ledger.stored(piece);
-    exchange?.tell(piece, origin === "upstream");
+    exchange?.tell(piece, origin === "upstream" || !components.near(origin as PeerIdString));
     if (arrival.have.complete) committing ??= finish();
     else if (components.registration.carried(arrival.have)) syncSoon();
   }
