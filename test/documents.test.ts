@@ -38,5 +38,6 @@ it("the container installs every package, and runs the daemon as npm start does"
     expect(dockerfile).toContain(`COPY packages/${name}/package.json packages/${name}/\n`);
   const { scripts } = JSON.parse(read("package.json")) as { scripts: { start: string } };
   const command = /^CMD (\[.*\])$/m.exec(dockerfile)?.[1] ?? "[]";
-  expect(`exec ${(JSON.parse(command) as string[]).join(" ")}`).toBe(scripts.start);
+  const arena = /MALLOC_ARENA_MAX=[0-9]+/.exec(dockerfile)?.[0] ?? "";
+  expect(`${arena} exec ${(JSON.parse(command) as string[]).join(" ")}`).toBe(scripts.start);
 });

@@ -47,12 +47,14 @@ export interface LabDaemon extends AsyncDisposable {
   stop(): Promise<void>;
 }
 
-/** The flags that the root package starts the daemon with. */
-async function nodeFlags(): Promise<string[]> {
+/** How the root package starts the daemon: its environment, Node, its flags. */
+async function nodeCommand(): Promise<string[]> {
   const { scripts } = JSON.parse(await readFile(join(ROOT, "package.json"), "utf8")) as {
     scripts: { start: string };
   };
-  return scripts.start.split(" ").filter((word) => word.startsWith("--"));
+  const words = scripts.start.split(" ");
+  const environment = words.filter((word) => /^[A-Z_]+=/.test(word));
+  return ["env", ...environment, NODE, ...words.filter((word) => word.startsWith("--"))];
 }
 
 export async function startDaemon(init: LabDaemonInit): Promise<LabDaemon> {
@@ -79,7 +81,7 @@ export async function startDaemon(init: LabDaemonInit): Promise<LabDaemon> {
       "",
     ].join("\n"),
   );
-  const argv = [NODE, ...(await nodeFlags()), MAIN, "--config", configuration];
+  const argv = [...(await nodeCommand()), MAIN, "--config", configuration];
   const command = init.place === undefined ? argv : init.place.within(argv);
   const api = createApiClient({ socketPath });
   let running: Running;
