@@ -1,5 +1,5 @@
 import { MIB } from "../test/interop/site.ts";
-import type { BenchOptions, BenchResult } from "./result.ts";
+import { against, type BenchOptions, type BenchResult } from "./result.ts";
 import { linkBound, prepareRun, type SwarmRun, upTo } from "./swarm-run.ts";
 
 /** Sizes of a layer each, from 10 KiB to 8 MiB, each larger than the one before by the same factor. */
@@ -16,13 +16,9 @@ async function allAtOnce(run: SwarmRun, scenario: string): Promise<BenchResult> 
     await Promise.all(everybody.map(async (index) => await run.pull(index)));
     return run.elapsed();
   });
-  const { bound, boundSeconds } = linkBound(run);
   return {
     scenario,
-    ...measured,
-    bound,
-    boundSeconds,
-    boundRatio: measured.makespanSeconds / boundSeconds,
+    ...against(linkBound(run), measured),
     checks: { "every blob is right": await run.right(everybody) },
   };
 }
@@ -60,10 +56,13 @@ export async function staggered(options: BenchOptions): Promise<BenchResult> {
   const boundSeconds = Math.max(firstSeconds, joinedSeconds + run.lanSeconds);
   return {
     scenario: "staggered",
-    ...measured,
-    bound: "one copy over the slower link, or over the links of those who joined, from then on",
-    boundSeconds,
-    boundRatio: measured.makespanSeconds / boundSeconds,
+    ...against(
+      {
+        bound: "one copy over the slower link, or over the links of those who joined, from then on",
+        boundSeconds,
+      },
+      measured,
+    ),
     checks: { "every blob is right": await run.right(everybody) },
     details: { joinedSeconds },
   };
@@ -85,10 +84,13 @@ export async function rolling(options: BenchOptions): Promise<BenchResult> {
     Math.max(run.uplinkSeconds, run.lanSeconds) + (options.nodes - 1) * run.lanSeconds;
   return {
     scenario: "rolling",
-    ...measured,
-    bound: "one copy over the slower link, then one over each other machine's link",
-    boundSeconds,
-    boundRatio: measured.makespanSeconds / boundSeconds,
+    ...against(
+      {
+        bound: "one copy over the slower link, then one over each other machine's link",
+        boundSeconds,
+      },
+      measured,
+    ),
     checks: { "every blob is right": await run.right(everybody) },
     details: { endedSeconds },
   };

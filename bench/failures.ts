@@ -2,7 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { type PeerIdString, rank } from "@shoal/swarm";
 import { MIB } from "../test/interop/site.ts";
 import { cut, heal, slowFromRegistry } from "../test/lab/faults.ts";
-import type { BenchOptions, BenchResult } from "./result.ts";
+import { against, type BenchOptions, type BenchResult } from "./result.ts";
 import { linkBound, prepareRun, type SwarmRun, upTo } from "./swarm-run.ts";
 
 /** Numbers of the daemons in the order in which they are to coordinate the image's layer. */
@@ -34,13 +34,9 @@ export async function lostCoordinator(options: BenchOptions): Promise<BenchResul
     await ended;
     return seconds;
   });
-  const { bound, boundSeconds } = linkBound(run);
   return {
     scenario: "lost-coordinator",
-    ...measured,
-    bound,
-    boundSeconds,
-    boundRatio: measured.makespanSeconds / boundSeconds,
+    ...against(linkBound(run), measured),
     checks: {
       "all others are right": await run.right(others),
       "both were killed on the way": killedSeconds.length === 2,
@@ -78,13 +74,9 @@ export async function slowLessee(options: BenchOptions): Promise<BenchResult> {
     return run.elapsed();
   });
   const own = await Promise.race([slowPull!.then(() => run.elapsed()), delay(60_000)]);
-  const { bound, boundSeconds } = linkBound(run);
   return {
     scenario: "slow-lessee",
-    ...measured,
-    bound,
-    boundSeconds,
-    boundRatio: measured.makespanSeconds / boundSeconds,
+    ...against(linkBound(run), measured),
     checks: {
       "all others are right": await run.right(others),
       "the slow one had fetched before": before > 0,
@@ -132,13 +124,9 @@ export async function partition(options: BenchOptions): Promise<BenchResult> {
     return run.elapsed();
   });
   const sideBytes = await fetched();
-  const { bound, boundSeconds } = linkBound(run);
   return {
     scenario: "partition",
-    ...measured,
-    bound,
-    boundSeconds,
-    boundRatio: measured.makespanSeconds / boundSeconds,
+    ...against(linkBound(run), measured),
     checks: {
       "every blob is right": await run.right(everybody),
       // A piece fetched twice on a side would show: together the side's members read more than one copy.

@@ -2,7 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { createSite } from "../test/interop/site.ts";
 import type { LinkBytes } from "../test/lab/lan.ts";
 import { run } from "../test/lab/run.ts";
-import type { BenchOptions, BenchResult } from "./result.ts";
+import { against, type BenchOptions, type BenchResult } from "./result.ts";
 import { meterUsage, usageOf } from "./usage.ts";
 
 const WINDOW_SECONDS = 30;
@@ -50,10 +50,13 @@ export async function idle(options: BenchOptions): Promise<BenchResult> {
     uplinkBytes,
     directBytes: 0,
     egressRatio: 0,
-    makespanSeconds: worst,
-    bound: `one per cent of a core for ${WINDOW_SECONDS} s; the makespan is the CPU time of the busiest daemon`,
-    boundSeconds: WINDOW_SECONDS / 100,
-    boundRatio: worst / (WINDOW_SECONDS / 100),
+    ...against(
+      {
+        bound: `one per cent of a core for ${WINDOW_SECONDS} s; the makespan is the CPU time of the busiest daemon`,
+        boundSeconds: WINDOW_SECONDS / 100,
+      },
+      { makespanSeconds: worst },
+    ),
     cpuSecondsPerGiB: 0,
     maxRssBytes: Math.max(...usage.map((one) => one.maxRssBytes)),
     details: {

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { MIB } from "../test/interop/site.ts";
 import { NODE } from "../test/lab/daemon.ts";
 import { start, until } from "../test/lab/processes.ts";
-import type { BenchOptions, BenchResult } from "./result.ts";
+import { against, type BenchOptions, type BenchResult } from "./result.ts";
 import { linkBound, prepareRun, upTo } from "./swarm-run.ts";
 
 const EVIL = new URL("../test/lab/evil-daemon.ts", import.meta.url).pathname;
@@ -47,13 +47,9 @@ async function withLiar(
   await liar[Symbol.asyncDispose]();
   const output = await liar.output();
   const told = Number(/^told ([0-9]+)/m.exec(output)?.[1] ?? 0);
-  const { bound, boundSeconds } = linkBound(run);
   return {
     scenario,
-    ...measured,
-    bound,
-    boundSeconds,
-    boundRatio: measured.makespanSeconds / boundSeconds,
+    ...against(linkBound(run), measured),
     checks: {
       "all honest ones are right": await run.right(honest),
       "the liar has lied": told > 0,

@@ -1,6 +1,6 @@
 import { createImage, imageBytes } from "../test/lab/images.ts";
 import { createSite, MIB } from "../test/interop/site.ts";
-import { type BenchOptions, type BenchResult, GIB, median } from "./result.ts";
+import { against, type BenchOptions, type BenchResult, GIB, median } from "./result.ts";
 import { meterUsage } from "./usage.ts";
 
 /** A daemon with no peers against a direct pull of the same client, in turns, each round with a fresh image. */
@@ -49,10 +49,10 @@ export async function overhead(options: BenchOptions): Promise<BenchResult> {
     uplinkBytes: Math.round(bytes.mirror / rounds),
     directBytes: Math.round(bytes.registry / rounds),
     egressRatio: bytes.mirror / bytes.registry,
-    makespanSeconds,
-    bound: "a direct pull of the same client, median of the same run",
-    boundSeconds,
-    boundRatio: makespanSeconds / boundSeconds,
+    ...against(
+      { bound: "a direct pull of the same client, median of the same run", boundSeconds },
+      { makespanSeconds },
+    ),
     cpuSecondsPerGiB: cpuSeconds / ((sizeBytes * rounds) / GIB),
     maxRssBytes,
     details: { throughSeconds: times.mirror, directSeconds: times.registry },

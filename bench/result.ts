@@ -39,6 +39,22 @@ export interface BenchResult {
   readonly details?: Readonly<Record<string, unknown>>;
 }
 
+/** What bounds a scenario's makespan. */
+export type Bound = Pick<BenchResult, "bound" | "boundSeconds">;
+
+/** Holds what was measured against what bounds it. */
+export function against<M extends Pick<BenchResult, "makespanSeconds">>(
+  { bound, boundSeconds }: Bound,
+  measured: M,
+): M & Bound & Pick<BenchResult, "boundRatio"> {
+  return {
+    ...measured,
+    bound,
+    boundSeconds,
+    boundRatio: measured.makespanSeconds / boundSeconds,
+  };
+}
+
 /** How a scenario is run, and what it is told when nothing is said. */
 export interface Scenario {
   readonly what: string;

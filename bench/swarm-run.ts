@@ -3,7 +3,7 @@ import { createSite, type Site, wrongBlobs } from "../test/interop/site.ts";
 import type { LabDaemon } from "../test/lab/daemon.ts";
 import { createImage, imageBytes, type TestImage } from "../test/lab/images.ts";
 import type { LanInit, Place } from "../test/lab/lan.ts";
-import { type BenchOptions, type BenchResult, GIB } from "./result.ts";
+import { type BenchOptions, type BenchResult, type Bound, GIB } from "./result.ts";
 import { goodputMbit } from "./transfer.ts";
 import { meterUsage } from "./usage.ts";
 
@@ -160,7 +160,7 @@ export async function pullByApi(daemon: LabDaemon, reference: string): Promise<v
 }
 
 /** What one copy for everybody at once is bounded by. */
-export function linkBound(run: SwarmRun): Pick<BenchResult, "bound" | "boundSeconds"> {
+export function linkBound(run: SwarmRun): Bound {
   const { uplinkSeconds, lanSeconds } = run;
   return {
     bound:

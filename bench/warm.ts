@@ -4,7 +4,7 @@ import { createImage, imageBytes, type TestImage } from "../test/lab/images.ts";
 import type { Place } from "../test/lab/lan.ts";
 import { startRegistry } from "../test/lab/registry.ts";
 import { run } from "../test/lab/run.ts";
-import { type BenchOptions, type BenchResult, GIB, median } from "./result.ts";
+import { against, type BenchOptions, type BenchResult, GIB, median } from "./result.ts";
 import { pullByApi } from "./swarm-run.ts";
 import { transfer } from "./transfer.ts";
 import { meterUsage, type Usage } from "./usage.ts";
@@ -71,10 +71,14 @@ async function fromHolders(
     uplinkBytes,
     directBytes,
     egressRatio: uplinkBytes / directBytes,
-    makespanSeconds,
-    bound: "raw TCP between two processes, hashed and written to a file, median of the same run",
-    boundSeconds,
-    boundRatio: makespanSeconds / boundSeconds,
+    ...against(
+      {
+        bound:
+          "raw TCP between two processes, hashed and written to a file, median of the same run",
+        boundSeconds,
+      },
+      { makespanSeconds },
+    ),
     cpuSecondsPerGiB: (cpu.senders + cpu.receiver) / movedGib,
     maxRssBytes: Math.max(...usage.map((one) => one.maxRssBytes)),
     details: {
@@ -129,10 +133,13 @@ export async function localHit(options: BenchOptions): Promise<BenchResult> {
     uplinkBytes,
     directBytes,
     egressRatio: uplinkBytes / directBytes,
-    makespanSeconds: median(times),
-    bound: `docker-registry ${local.host} with the same blob on the same machine, median of the same run`,
-    boundSeconds: median(bounds),
-    boundRatio: median(times) / median(bounds),
+    ...against(
+      {
+        bound: `docker-registry ${local.host} with the same blob on the same machine, median of the same run`,
+        boundSeconds: median(bounds),
+      },
+      { makespanSeconds: median(times) },
+    ),
     cpuSecondsPerGiB: usage!.cpuSeconds / ((size * options.rounds) / GIB),
     maxRssBytes: usage!.maxRssBytes,
     details: { seconds: times, registrySeconds: bounds },

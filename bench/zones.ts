@@ -1,5 +1,5 @@
 import { MIB } from "../test/interop/site.ts";
-import type { BenchOptions, BenchResult } from "./result.ts";
+import { against, type BenchOptions, type BenchResult } from "./result.ts";
 import { linkBound, prepareRun, upTo } from "./swarm-run.ts";
 
 const RACKS = 2;
@@ -31,14 +31,10 @@ export async function zones(options: BenchOptions): Promise<BenchResult> {
   });
   const rackBytes = (await intoRacks()).map((bytes, rack) => bytes - before[rack]!);
   const worst = Math.max(...rackBytes);
-  const { bound, boundSeconds } = linkBound(run);
   return {
     scenario: "zones",
-    ...measured,
+    ...against(linkBound(run), measured),
     egressRatio: worst / measured.directBytes,
-    bound,
-    boundSeconds,
-    boundRatio: measured.makespanSeconds / boundSeconds,
     checks: { "every blob is right": await run.right(everybody) },
     details: {
       rackMbit: RACK_MBIT,

@@ -1,7 +1,8 @@
 import type { Stream, StreamMessageEvent } from "@libp2p/interface";
 import { type AbortOptions, type CodedError, raceSignal } from "@shoal/runtime";
 import { protocolError, unreachable } from "./faults.ts";
-import { createFrameInbox, frameChunks } from "./frame-inbox.ts";
+import { frameChunks } from "./frame-inbox.ts";
+import { createFrameIntake } from "./frame-intake.ts";
 
 /** Large parts are sent in slices, so that the stream's own buffer stays bounded. */
 const SLICE_BYTES = 256 * 1024;
@@ -42,23 +43,8 @@ export function ensureWritable(parts: readonly Uint8Array[], limits: FrameLimits
  */
 export function frameStream(stream: Stream, limits: FrameLimits): FramedStream {
   let ended = false;
-  let failure: Error | undefined;
-  let fault: CodedError<"ERR_PEER_PROTOCOL"> | undefined;
-  const over = new AbortController();
-  const inbox = createFrameInbox({
-    maxBytes: limits.readBytes,
-    onFault(how) {
-      fault = protocolError(how);
-      fail(fault);
-    },
-  });
-
-  function fail(error: Error): void {
-    failure ??= error;
-    stream.abort(error);
-    over.abort(error);
-    inbox.fail(error);
-  }
+  const intake = createFrameIntake(limits.readBytes, (error) => stream.abort(error));
+  const { inbox } = intake;
 
   stream.addEventListener("message", ({ data }: StreamMessageEvent) => {
     if (data instanceof Uint8Array) inbox.take(data);
@@ -70,12 +56,11 @@ export function frameStream(stream: Stream, limits: FrameLimits): FramedStream {
   });
   stream.addEventListener("close", () => {
     ended = true;
-    over.abort(unreachable("closed the stream"));
-    inbox.end();
+    intake.close("closed the stream");
   });
 
   function ensureOpen(): void {
-    if (failure !== undefined) throw failure;
+    if (intake.failure !== undefined) throw intake.failure;
     if (stream.status !== "open") throw unreachable("closed the stream");
   }
 
@@ -97,13 +82,13 @@ export function frameStream(stream: Stream, limits: FrameLimits): FramedStream {
   }
 
   return {
-    signal: over.signal,
+    signal: intake.signal,
     copies: false,
     get fault() {
-      return fault;
+      return intake.fault;
     },
     get open() {
-      return failure === undefined && !ended && stream.status === "open";
+      return intake.failure === undefined && !ended && stream.status === "open";
     },
     read: async (options) => await inbox.read(options),
     async write(parts, options = {}) {
@@ -112,6 +97,6 @@ export function frameStream(stream: Stream, limits: FrameLimits): FramedStream {
         for (let at = 0; at < chunk.length; at += SLICE_BYTES)
           await send(chunk.subarray(at, at + SLICE_BYTES), options);
     },
-    abort: fail,
+    abort: intake.fail,
   };
 }

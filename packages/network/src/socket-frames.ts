@@ -1,7 +1,8 @@
 import type { OnReadOpts, Socket } from "node:net";
-import { type CodedError, raceSignal } from "@shoal/runtime";
-import { protocolError, unreachable } from "./faults.ts";
-import { createFrameInbox, frameChunks } from "./frame-inbox.ts";
+import { raceSignal } from "@shoal/runtime";
+import { unreachable } from "./faults.ts";
+import { frameChunks } from "./frame-inbox.ts";
+import { createFrameIntake } from "./frame-intake.ts";
 import { ensureWritable, type FramedStream, type FrameLimits } from "./frames.ts";
 
 /**
@@ -12,16 +13,8 @@ export function frameSocket<S extends Socket>(
   limits: FrameLimits,
   connect: (onread: OnReadOpts) => S,
 ): { readonly socket: S; readonly stream: FramedStream } {
-  let failure: Error | undefined;
-  let fault: CodedError<"ERR_PEER_PROTOCOL"> | undefined;
-  const over = new AbortController();
-  const inbox = createFrameInbox({
-    maxBytes: limits.readBytes,
-    onFault(how) {
-      fault = protocolError(how);
-      fail(fault);
-    },
-  });
+  const intake = createFrameIntake(limits.readBytes, () => socket.destroy());
+  const { inbox, signal } = intake;
   const socket = connect({
     buffer: () => inbox.target(),
     callback(countBytes) {
@@ -30,40 +23,29 @@ export function frameSocket<S extends Socket>(
     },
   });
 
-  function fail(error: Error): void {
-    failure ??= error;
-    socket.destroy();
-    over.abort(error);
-    inbox.fail(error);
-  }
-
   // Not called for a socket that receives in place.
   socket.on("data", (chunk: Buffer) => inbox.take(chunk));
   socket.on("end", () => {
     // Neither side has use for half a connection.
-    over.abort(unreachable("closed the connection"));
-    inbox.end();
+    intake.close("closed the connection");
     socket.destroy();
   });
-  socket.on("error", (error) => fail(unreachable("cut the connection", error)));
-  socket.on("close", () => {
-    over.abort(unreachable("closed the connection"));
-    inbox.end();
-  });
+  socket.on("error", (error) => intake.fail(unreachable("cut the connection", error)));
+  socket.on("close", () => intake.close("closed the connection"));
 
   function ensureOpen(): void {
-    if (failure !== undefined) throw failure;
-    if (over.signal.aborted) throw unreachable("closed the connection");
+    if (intake.failure !== undefined) throw intake.failure;
+    if (signal.aborted) throw unreachable("closed the connection");
   }
 
   const stream: FramedStream = {
-    signal: over.signal,
+    signal,
     copies: true,
     get fault() {
-      return fault;
+      return intake.fault;
     },
     get open() {
-      return failure === undefined && !over.signal.aborted && socket.writable;
+      return intake.failure === undefined && !signal.aborted && socket.writable;
     },
     read: async (options) => await inbox.read(options),
     async write(parts, options = {}) {
@@ -81,7 +63,7 @@ export function frameSocket<S extends Socket>(
         throw error;
       });
     },
-    abort: fail,
+    abort: intake.fail,
   };
   return { socket, stream };
 }
