@@ -7,7 +7,8 @@ import {
   type PieceIndex,
   pieceOffset,
 } from "@shoal/store";
-import type { Transfer, TransferUser } from "./transfer.ts";
+import type { Transfer } from "./transfer.ts";
+import type { TransferUser } from "./transfer-users.ts";
 
 /** The end of every body is held back until the digest has matched. */
 export const HELD_BACK_BYTES = 64 * 1024;
