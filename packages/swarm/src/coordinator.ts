@@ -1,8 +1,22 @@
-import { type PieceGeometry, pieceGeometry } from "@shoal/store";
+import { type PieceGeometry, pieceGeometry, type PieceIndex } from "@shoal/store";
 import { createCrowd, type Participant } from "./crowd.ts";
-import { createPace, type Pace } from "./pace.ts";
+import { createLeaseBook } from "./lease-book.ts";
+import {
+  backupPiece,
+  isNeedless,
+  isStalled,
+  longLeases,
+  remainingMs,
+  type SiteProgress,
+  slowEnd,
+  tailEnd,
+} from "./lease-cuts.ts";
+import { guidedShare, nextRange, rampPieces } from "./lease-grants.ts";
+import type { Lease } from "./lease.ts";
+import { type BlobProgress, LONGEST_SYNC_MS, retryMs } from "./sync-pacing.ts";
 import type { PeerIdString } from "./transport.ts";
-import type { Sync, SyncReply, WireLease } from "./wire/messages.ts";
+import { createUpstreamBearing } from "./upstream-bearing.ts";
+import type { Sync, SyncReply } from "./wire/messages.ts";
 
 /** Constants of the lease office. Times in milliseconds. */
 export interface CoordinatorSettings {
@@ -41,35 +55,6 @@ const coordinatorDefaults: CoordinatorSettings = {
   backupShare: 0.01,
 };
 
-/** Fewer lessees than this are never asked for because pieces take long. */
-const FEW_LESSEES = 4;
-/** A lease should last no longer than this at its lessee's pace. Milliseconds. */
-const LEASE_MS = 4000;
-/** What participants may ask in all, so that a crowd does not drown its coordinator. */
-const SYNCS = 2000;
-/** A participant without a lease asks again after this at the latest. Milliseconds. */
-const LONGEST_SYNC_MS = 20_000;
-/** A lease is not called slow before it has run for this long. Milliseconds. */
-const JUDGED_MS = 2000;
-/** So many times the remaining makespan is too long for a lease. */
-const TOO_LONG = 2;
-
-/** A lease's piece time is a guess after its first bytes: it allows no longer silence than this. */
-const MAX_STALLED_MS = 10_000;
-
-interface Lease {
-  readonly id: number;
-  readonly peer: PeerIdString;
-  readonly first: number;
-  end: number;
-  doneBytes: number;
-  readonly grantedMs: number;
-  progressMs: number;
-  readonly pace: Pace;
-  /** It is for a piece that another lease is for too. */
-  readonly backup: boolean;
-}
-
 /** One blob's coordinator: a directory, a lease office and an introducer. Decisions only, no I/O. */
 export interface Coordinator {
   readonly geometry: PieceGeometry;
@@ -104,23 +89,21 @@ export function createCoordinator(
 ): Coordinator {
   const settings = { ...coordinatorDefaults, ...init.settings };
   const geometry = pieceGeometry(sizeBytes);
-  const crowd = createCrowd(geometry.pieceCount);
+  const { pieceCount, pieceSizeBytes } = geometry;
+  const mostPieces = Math.max(1, Math.floor(settings.maxLeaseBytes / pieceSizeBytes));
+  const mostBackups = Math.floor(pieceCount * settings.backupShare);
+  const crowd = createCrowd(pieceCount);
   const { participants } = crowd;
-  const leases = new Map<number, Lease>();
+  const book = createLeaseBook();
+  const bearing = createUpstreamBearing(settings);
+  /** How many leases each has had. */
   const granted = new Map<PeerIdString, number>();
-  const paces = new Map<PeerIdString, number>();
   /** Lessees that have to hear that their leases are shorter. */
   const cut = new Set<PeerIdString>();
-  const mayBackUp = Math.floor(geometry.pieceCount * settings.backupShare);
-  let backedUp = 0;
-  let sitePace: Pace | undefined;
+  let backups = 0;
   let beganMs = 0;
-  let troubledMs = Number.NEGATIVE_INFINITY;
-  /** How many lessees the upstream has borne. */
-  let borne = settings.maxLessees;
   let epoch = 0;
   let leaseFromMs = 0;
-  let lastLeaseId = 0;
 
   function admit(from: PeerIdString, message: Sync, nowMs: number): Participant | undefined {
     const before = participants.get(from);
@@ -131,20 +114,15 @@ export function createCoordinator(
       beganMs = nowMs;
       if (message.epoch > 0) leaseFromMs = nowMs + settings.takeoverMs;
     }
-    // Its upstream has just failed it: too many at once may be why.
-    const failed = before?.canFetch === true && !me.canFetch && me.have.count < geometry.pieceCount;
-    if (failed && !message.leaving && nowMs - troubledMs > 1000) {
-      troubledMs = nowMs;
-      borne = Math.max(1, Math.floor(Math.min(borne, 1 + lessees().size) / 2));
-    }
+    const failed = before?.canFetch === true && !me.canFetch && me.have.count < pieceCount;
+    if (failed && !message.leaving) bearing.failed(book.lessees().size, nowMs);
     return me;
   }
 
   /** Brings this side's leases in line with what the lessee says of them; adopts those of a predecessor. */
   function settle(from: PeerIdString, message: Sync, nowMs: number): void {
     const held = new Map(message.leases.map((lease) => [leaseKey(lease), lease]));
-    for (const lease of leases.values()) {
-      if (lease.peer !== from) continue;
+    for (const lease of book.of(from)) {
       const told = held.get(`${epoch}/${lease.id}`);
       if (told === undefined) {
         // It has ended, or the answer that granted it was lost: then it is granted anew.
@@ -153,203 +131,108 @@ export function createCoordinator(
       }
       // A lessee may give back a tail, never take one.
       lease.end = Math.min(lease.end, told.end);
-      progress(lease, told.done, nowMs);
+      book.progress(lease, told.done, nowMs);
     }
     for (const told of message.leases) {
-      if (told.epoch === epoch || told.end > geometry.pieceCount || told.first >= told.end)
-        continue;
-      if (overlapsLease(told)) continue;
-      lastLeaseId += 1;
-      leases.set(lastLeaseId, {
-        id: lastLeaseId,
-        peer: from,
-        first: told.first,
-        end: told.end,
-        doneBytes: told.done,
-        grantedMs: nowMs,
-        progressMs: nowMs,
-        pace: createPace(nowMs),
-        backup: false,
-      });
+      if (told.epoch === epoch || told.end > pieceCount || told.first >= told.end) continue;
+      if (book.overlaps(told)) continue;
+      const { first, end: toldEnd, done } = told;
+      book.enter({ peer: from, first, end: toldEnd, doneBytes: done, backup: false }, nowMs);
     }
-  }
-
-  function progress(lease: Lease, doneBytes: number, nowMs: number): void {
-    const bytes = Math.max(0, doneBytes - lease.doneBytes);
-    lease.pace.add(bytes, nowMs);
-    sitePace ??= createPace(lease.grantedMs);
-    sitePace.add(bytes, nowMs);
-    if (bytes === 0) return;
-    lease.doneBytes = doneBytes;
-    lease.progressMs = nowMs;
-    paces.set(
-      lease.peer,
-      lease.pace.bytesPerMs ?? doneBytes / Math.max(1, nowMs - lease.grantedMs),
-    );
   }
 
   /** The lessee says no more of a lease: what it was for has come, as far as it has. */
   function end(lease: Lease, nowMs: number): void {
-    leases.delete(lease.id);
-    const whole = (lease.end - lease.first) * geometry.pieceSizeBytes;
-    if (participants.get(lease.peer)?.have.has((lease.end - 1) as never) !== true) return;
-    progress(lease, whole, nowMs);
-    if (nowMs - troubledMs > 1000) borne = Math.min(settings.maxLessees, borne + 1);
-  }
-
-  function overlapsLease(range: WireLease): boolean {
-    for (const lease of leases.values())
-      if (range.first < lease.end && lease.first < range.end) return true;
-    return false;
+    book.strike(lease);
+    if (participants.get(lease.peer)?.have.has((lease.end - 1) as PieceIndex) !== true) return;
+    book.progress(lease, (lease.end - lease.first) * pieceSizeBytes, nowMs);
+    bearing.brought(nowMs);
   }
 
   function expire(nowMs: number): void {
-    for (const lease of leases.values()) {
-      const pieceMs =
-        lease.doneBytes === 0
-          ? 0
-          : ((lease.progressMs - lease.grantedMs) * geometry.pieceSizeBytes) / lease.doneBytes;
-      const allowedMs =
-        lease.doneBytes === 0
-          ? settings.firstByteMs
-          : Math.min(MAX_STALLED_MS, Math.max(settings.stalledMs, 3 * pieceMs));
-      if (nowMs - lease.progressMs > allowedMs) {
-        leases.delete(lease.id);
-        paces.set(lease.peer, 0);
-      } else if (needless(lease)) leases.delete(lease.id);
+    for (const lease of book.all())
+      if (isStalled(lease, pieceSizeBytes, settings, nowMs)) book.strikeLost(lease);
+      else if (isNeedless(lease, pieceSizeBytes, elsewhere(lease.peer))) book.strike(lease);
       else cutSlow(lease, nowMs);
-    }
     for (const [peer, participant] of participants)
       if (nowMs - participant.seenMs > 3 * LONGEST_SYNC_MS) remove(peer);
   }
 
-  /** Whether all that is left of a lease has come from elsewhere. */
-  function needless(lease: Lease): boolean {
-    const me = participants.get(lease.peer);
-    if (me === undefined) return false;
-    for (let piece = position(lease); piece < lease.end; piece++)
-      if (me.have.has(piece as never) || !crowd.has(piece, me)) return false;
-    return position(lease) < lease.end;
+  /** Whether a piece that the lessee lacks can be had from others. */
+  function elsewhere(lessee: PeerIdString): (piece: number) => boolean {
+    const me = participants.get(lessee);
+    if (me === undefined) return () => false;
+    return (piece) => !me.have.has(piece as PieceIndex) && crowd.has(piece, me);
   }
 
-  /** What is left at the site's pace, while others wait for it. Milliseconds. */
-  function remainingMs(): number {
-    const left = geometry.pieceCount - crowd.heldPieces;
-    const pace = sitePace?.bytesPerMs;
-    return pace === undefined || pace === 0 ? 1000 : (left * geometry.pieceSizeBytes) / pace;
+  function progressAt(nowMs: number): SiteProgress {
+    const leftBytes = (pieceCount - crowd.heldPieces) * pieceSizeBytes;
+    return { nowMs, remainingMs: remainingMs(leftBytes, book.siteBytesPerMs) };
   }
 
-  function leftMs(lease: Lease, bytes: number): number {
-    return bytes / Math.max(1e-6, lease.pace.bytesPerMs ?? Number.POSITIVE_INFINITY);
-  }
-
-  /** A lessee that would be at its lease long after all others keeps the piece it is at, and the next. */
   function cutSlow(lease: Lease, nowMs: number): void {
-    // One that brings nothing at all is not slow but lost, after a longer time.
-    if (nowMs - lease.grantedMs < JUDGED_MS || lease.pace.bytesPerMs === 0) return;
-    const left = (lease.end - lease.first) * geometry.pieceSizeBytes - lease.doneBytes;
-    const allowed = TOO_LONG * Math.max(LEASE_MS / 4, remainingMs());
-    // The lessee is at least a piece further on by the time it hears of it.
-    const end = position(lease) + 2;
-    if (lease.end <= end || crowd.fetchers() < 2 || leftMs(lease, left) <= allowed) return;
-    lease.end = end;
+    const sooner = slowEnd(lease, pieceSizeBytes, progressAt(nowMs));
+    if (sooner === undefined || crowd.fetchers() < 2) return;
+    lease.end = sooner;
     cut.add(lease.peer);
-  }
-
-  /** A piece whose lessee would keep everybody waiting is leased once more, beside it. */
-  function backUp(from: PeerIdString, me: Participant, nowMs: number): number | undefined {
-    if (backedUp >= mayBackUp) return undefined;
-    const allowed = TOO_LONG * Math.max(LEASE_MS / 8, remainingMs());
-    let slowest: number | undefined;
-    let slowestMs = allowed;
-    for (const lease of leases.values()) {
-      const piece = position(lease);
-      if (lease.peer === from || lease.backup || piece >= lease.end) continue;
-      if (nowMs - lease.grantedMs < JUDGED_MS) continue;
-      if (crowd.has(piece, me) || [...leases.values()].some((l) => l.backup && l.first === piece))
-        continue;
-      const pieceMs = leftMs(lease, geometry.pieceSizeBytes);
-      if (pieceMs > slowestMs) [slowest, slowestMs] = [piece, pieceMs];
-    }
-    return slowest;
   }
 
   function remove(peer: PeerIdString): void {
     crowd.remove(peer);
-    for (const lease of leases.values()) if (lease.peer === peer) leases.delete(lease.id);
+    book.strikeAll(peer);
   }
 
   /** Pieces that nobody has whom the participant would ask, and nobody is fetching. */
   function openPieces(from: PeerIdString, holders: ReadonlySet<PeerIdString>): Uint8Array {
     const me = participants.get(from)!;
-    const open = new Uint8Array(geometry.pieceCount);
+    const open = new Uint8Array(pieceCount);
     if ([...holders].some((peer) => peer !== from && !me.excluded.has(peer))) return open;
     for (let piece = 0; piece < open.length; piece++) open[piece] = crowd.has(piece, me) ? 0 : 1;
-    for (const lease of leases.values())
+    for (const lease of book.all())
       if (!me.excluded.has(lease.peer)) open.fill(0, lease.first, lease.end);
     return open;
   }
 
-  function lessees(): Set<PeerIdString> {
-    return new Set([...leases.values()].map((lease) => lease.peer));
-  }
-
-  /** How many may fetch at once: fewer where the upstream fails them, or pieces take long and few do as well. */
   function mostLessees(): number {
-    const pace = sitePace?.bytesPerMs;
-    if (pace === undefined) return Math.min(settings.maxLessees, borne);
-    const inTime = Math.floor((pace * settings.pieceMs) / geometry.pieceSizeBytes);
-    return Math.min(settings.maxLessees, borne, Math.max(FEW_LESSEES, inTime));
+    return bearing.mostLessees(book.siteBytesPerMs, pieceSizeBytes);
   }
 
-  /** Where a lease begins: where a client waits, else at the first piece that is open. */
-  function firstOpen(open: Uint8Array): number {
-    let first = geometry.pieceCount;
-    for (const { cursors } of participants.values())
-      for (const cursor of cursors) if (open[cursor] === 1 && cursor < first) first = cursor;
-    return first < geometry.pieceCount ? first : open.indexOf(1);
+  function* cursors(): Generator<number> {
+    for (const participant of participants.values()) yield* participant.cursors;
   }
 
-  function grant(
-    from: PeerIdString,
-    open: Uint8Array,
-    alone: boolean,
-    nowMs: number,
-  ): Lease | undefined {
-    const busy = lessees();
-    if (busy.has(from) || busy.size >= mostLessees()) return undefined;
-    let first = firstOpen(open);
-    let end = first;
-    const backup = first === -1;
-    if (backup) {
-      const piece = leases.size === 0 ? undefined : backUp(from, participants.get(from)!, nowMs);
-      if (piece === undefined) return undefined;
-      backedUp += 1;
-      first = piece;
-      end = piece + 1;
-    } else {
-      const unleased = open.reduce((sum, isOpen) => sum + isOpen, 0);
-      // Others may be about to ask: what has to be taken back from a long lease has partly been sent already.
-      const limit = alone
-        ? geometry.pieceCount
-        : Math.min(shareOf(unleased, Math.min(crowd.fetchers(), mostLessees())), rampOf(from));
-      granted.set(from, (granted.get(from) ?? 0) + 1);
-      while (end < geometry.pieceCount && open[end] === 1 && end - first < limit) end += 1;
+  function grant(from: PeerIdString, open: Uint8Array, alone: boolean, nowMs: number): void {
+    const lessees = book.lessees();
+    const most = mostLessees();
+    if (lessees.has(from) || lessees.size >= most) return;
+    const limit = alone ? pieceCount : limitFor(from, open, most);
+    const range = nextRange(open, cursors(), limit);
+    if (range === undefined) {
+      backUp(from, nowMs);
+      return;
     }
-    lastLeaseId += 1;
-    const lease: Lease = {
-      id: lastLeaseId,
-      peer: from,
-      first,
-      end,
-      doneBytes: 0,
-      grantedMs: nowMs,
-      progressMs: nowMs,
-      pace: createPace(nowMs),
-      backup,
-    };
-    leases.set(lease.id, lease);
-    return lease;
+    granted.set(from, (granted.get(from) ?? 0) + 1);
+    book.enter({ ...range, peer: from, doneBytes: 0, backup: false }, nowMs);
+  }
+
+  /** Others may be about to ask: what has to be taken back from a long lease has partly been sent already. */
+  function limitFor(from: PeerIdString, open: Uint8Array, lessees: number): number {
+    const unleased = open.reduce((sum, isOpen) => sum + isOpen, 0);
+    const share = guidedShare(unleased, Math.min(crowd.fetchers(), lessees), mostPieces);
+    const { firstLeaseBytes } = settings;
+    const sizes = { firstLeaseBytes, pieceSizeBytes };
+    return Math.min(share, rampPieces(granted.get(from) ?? 0, book.paceOf(from), sizes));
+  }
+
+  /** A piece whose lessee would keep everybody waiting is leased once more, beside it. */
+  function backUp(from: PeerIdString, nowMs: number): void {
+    if (backups >= mostBackups) return;
+    const me = participants.get(from)!;
+    const has = (piece: number): boolean => crowd.has(piece, me);
+    const piece = backupPiece(book.all(), pieceSizeBytes, from, has, progressAt(nowMs));
+    if (piece === undefined) return;
+    backups += 1;
+    book.enter({ peer: from, first: piece, end: piece + 1, doneBytes: 0, backup: true }, nowMs);
   }
 
   /** Into a zone also those may bring pieces who can't ask the upstream, where none of its members can. */
@@ -358,48 +241,20 @@ export function createCoordinator(
     return ![...participants.values()].some((participant) => participant.canFetch);
   }
 
-  /** Carries of a member that can't ask the upstream are for those of its zone that can. */
-  function giveBack(from: PeerIdString, { zone }: Sync): void {
-    if (zone === undefined) return;
-    for (const lease of leases.values()) if (lease.peer === from) leases.delete(lease.id);
-  }
-
-  /** Guided self-scheduling (Polychronopoulos and Kuck 1987): half of an even share of what is left. */
-  function shareOf(pieces: number, among: number): number {
-    const most = Math.max(1, Math.floor(settings.maxLeaseBytes / geometry.pieceSizeBytes));
-    return Math.max(1, Math.min(most, Math.floor(pieces / (among === 1 ? 1 : 2 * among))));
-  }
-
-  function rampOf(from: PeerIdString): number {
-    const ramp = settings.firstLeaseBytes * 2 ** Math.min(16, granted.get(from) ?? 0);
-    const bytes = Math.min(ramp, (paces.get(from) ?? Number.POSITIVE_INFINITY) * LEASE_MS);
-    return Math.max(1, Math.floor(bytes / geometry.pieceSizeBytes));
-  }
-
-  /** The piece that a lease is at. */
-  function position(lease: Lease): number {
-    return lease.first + Math.floor(lease.doneBytes / geometry.pieceSizeBytes);
-  }
-
   /** Leases long enough that newcomers without one should have of their tails. */
-  function longLeases(): Lease[] {
-    const busy = lessees();
+  function leasesToShare(): Lease[] {
+    const lessees = book.lessees();
     let waiting = 0;
     for (const [peer, { canFetch, wants }] of participants)
-      if (canFetch && wants && !busy.has(peer)) waiting += 1;
-    waiting = Math.min(waiting, mostLessees() - busy.size);
-    if (waiting <= 0) return [];
-    return [...leases.values()].filter((lease) => lease.end - position(lease) > 4 * (waiting + 1));
+      if (canFetch && wants && !lessees.has(peer)) waiting += 1;
+    waiting = Math.min(waiting, mostLessees() - lessees.size);
+    return longLeases(book.all(), pieceSizeBytes, waiting);
   }
 
   function takeBackTails(from: PeerIdString): void {
-    const long = longLeases();
-    for (const lease of long) {
-      if (lease.peer !== from) continue;
-      const left = lease.end - position(lease);
-      // The lessee is at least a piece further on by the time it hears of it.
-      lease.end = Math.min(lease.end, position(lease) + 2 + shareOf(left, crowd.fetchers()));
-    }
+    for (const lease of leasesToShare())
+      if (lease.peer === from)
+        lease.end = tailEnd(lease, pieceSizeBytes, crowd.fetchers(), mostPieces);
   }
 
   function introduce(from: PeerIdString, holders: ReadonlySet<PeerIdString>): PeerIdString[] {
@@ -410,14 +265,12 @@ export function createCoordinator(
     return sample(others, settings.neighbours, init.random);
   }
 
-  /** When to ask again: who fetches tells of its progress, others have little to say. */
-  function retryMs(from: PeerIdString, nowMs: number): number {
-    const told = crowd.heldPieces / geometry.pieceCount;
-    const makespanMs = (nowMs - beganMs) / Math.max(told, 1 / geometry.pieceCount);
-    if (lessees().has(from))
-      return Math.max(settings.syncMs, Math.min(settings.stalledMs / 2, makespanMs / 50));
-    const shared = (participants.size * Math.max(makespanMs, 2 * SYNCS)) / SYNCS;
-    return Math.max(settings.syncMs, Math.min(LONGEST_SYNC_MS, shared));
+  function toldAt(nowMs: number): BlobProgress {
+    return {
+      heldShare: Math.max(crowd.heldPieces, 1) / pieceCount,
+      elapsedMs: nowMs - beganMs,
+      participants: participants.size,
+    };
   }
 
   function hopeFor(from: PeerIdString, holders: ReadonlySet<PeerIdString>): boolean {
@@ -443,7 +296,8 @@ export function createCoordinator(
       settle(from, message, nowMs);
       expire(nowMs);
       takeBackTails(from);
-      if (!mayBring(message)) giveBack(from, message);
+      // Carries of a member that can't ask the upstream are for those of its zone that can.
+      if (message.zone !== undefined && !mayBring(message)) book.strikeAll(from);
       const leasing = mayLease && nowMs >= leaseFromMs;
       if (leasing && mayBring(message) && message.wants && !message.leaving)
         grant(from, inside(message, openPieces(from, allHolders)), alone, nowMs);
@@ -454,14 +308,14 @@ export function createCoordinator(
           .filter((peer) => peer !== from && !me.excluded.has(peer))
           .slice(0, settings.neighbours),
         neighbours: introduce(from, allHolders),
-        leases: [...leases.values()]
-          .filter((lease) => lease.peer === from)
-          .map(({ id, first, end }) => ({ id, epoch, first, end })),
+        leases: book.of(from).map(({ id, first, end }) => ({ id, epoch, first, end })),
         participants: participants.size,
         hope: hopeFor(from, allHolders),
-        retryMs: leasing ? Math.round(retryMs(from, nowMs)) : 50,
+        retryMs: leasing
+          ? Math.round(retryMs(book.lessees().has(from), toldAt(nowMs), settings))
+          : 50,
       };
-      const nudge = [...cut.union(new Set(longLeases().map((lease) => lease.peer)))].filter(
+      const nudge = [...cut.union(new Set(leasesToShare().map((lease) => lease.peer)))].filter(
         (peer) => peer !== from,
       );
       cut.clear();

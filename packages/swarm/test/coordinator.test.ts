@@ -125,6 +125,27 @@ describe("coordinator", () => {
     expect(stalled.leases).not.toContainEqual(lease.leases[0]);
   });
 
+  it("leases a slow lessee's piece once more when nothing is open, to one member, for few pieces", () => {
+    const office = coordinator({ backupShare: 1 / PIECES });
+    const slow = office.sync(a, message(), nobody, 0)!.reply;
+    const fast = office.sync(b, message(), nobody, 0)!.reply;
+    for (let nowMs = 500; nowMs < 4000; nowMs += 500) {
+      office.sync(a, message({ leases: held(slow, 4 * nowMs) }), nobody, nowMs);
+      office.sync(b, message({ leases: held(fast, 500 * nowMs) }), nobody, nowMs);
+    }
+    const told = message({ has: Array.from({ length: PIECES - 2 }, (_, index) => index + 2) });
+    office.sync(b, { ...told, wants: false }, nobody, 4000);
+    const shorter = office.sync(a, message({ leases: held(slow, 16_000) }), nobody, 4010)!.reply;
+    expect(shorter.leases).toMatchObject([{ first: 0, end: 2 }]);
+    expect(office.sync(b, told, nobody, 4020)!.reply.leases).toMatchObject([{ first: 0, end: 1 }]);
+    expect(office.sync(c, told, nobody, 4030)!.reply.leases).toEqual([]);
+  });
+
+  it("leases where a client waits before all else", () => {
+    const { reply } = coordinator().sync(a, message({ cursors: [40, 30] }), nobody, 0)!;
+    expect(reply.leases).toMatchObject([{ first: 30 }]);
+  });
+
   it("hears registrations before it leases when it takes over", () => {
     const office = coordinator();
     const old: WireLease = { id: 7, epoch: 4, first: 10, end: 20 };
