@@ -304,9 +304,11 @@ export function createCoordinator(
       const reply: SyncReply = {
         type: "synced",
         epoch,
-        holders: [...allHolders]
-          .filter((peer) => peer !== from && !me.excluded.has(peer))
-          .slice(0, settings.neighbours),
+        holders: sample(
+          [...allHolders].filter((peer) => peer !== from && !me.excluded.has(peer)),
+          settings.neighbours,
+          init.random,
+        ),
         neighbours: introduce(from, allHolders),
         leases: book.of(from).map(({ id, first, end }) => ({ id, epoch, first, end })),
         participants: participants.size,

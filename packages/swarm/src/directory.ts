@@ -1,6 +1,6 @@
 import type { Digest } from "@shoal/oci";
 import { type Clock, CodedError, type Logger } from "@shoal/runtime";
-import type { Store } from "@shoal/store";
+import { bitfieldFromBytes, pieceGeometry, type Store } from "@shoal/store";
 import type { Audits } from "./audits.ts";
 import type { Conduct } from "./conduct.ts";
 import { type Coordinator, createCoordinator } from "./coordinator.ts";
@@ -103,6 +103,9 @@ export function createDirectory(components: DirectoryComponents): Directory {
     if (decision === undefined)
       throw new CodedError("ERR_MESSAGE", "a member's bitfield does not fit the blob's size");
     for (const peer of decision.nudge) nudge(peer, message);
+    // Its announcement is on its way: until then nobody would seem to have what it brought.
+    if (message.leaving && from !== transport.self && isWhole(message))
+      hold(from, message.digest, message.size);
     const inline =
       from !== transport.self &&
       message.size <= INLINE_BYTES &&
@@ -118,6 +121,18 @@ export function createDirectory(components: DirectoryComponents): Directory {
       ...(content === undefined ? {} : { content }),
       ...(audit === undefined ? {} : { audit }),
     };
+  }
+
+  function hold(peer: PeerIdString, digest: Digest, sizeBytes: number): void {
+    const held = heldBy.get(peer) ?? new Set<Digest>();
+    heldBy.set(peer, held);
+    if (held.size >= MAX_HELD_BY_PEER) return;
+    held.add(digest);
+    const entries = announced.get(digest) ?? [];
+    const entry = entries.find((candidate) => candidate.sizeBytes === sizeBytes);
+    if (entry === undefined) entries.push({ sizeBytes, peers: new Set([peer]) });
+    else entry.peers.add(peer);
+    announced.set(digest, entries);
   }
 
   function nudge(peer: PeerIdString, { digest, size }: Sync): void {
@@ -155,21 +170,11 @@ export function createDirectory(components: DirectoryComponents): Directory {
       }
     },
     announce(from, message) {
-      const held = heldBy.get(from) ?? new Set<Digest>();
-      heldBy.set(from, held);
       for (const digest of message.gone) {
-        held.delete(digest);
+        heldBy.get(from)?.delete(digest);
         forget(from, digest);
       }
-      for (const [digest, sizeBytes] of message.held) {
-        if (held.size >= MAX_HELD_BY_PEER) break;
-        held.add(digest);
-        const entries = announced.get(digest) ?? [];
-        const entry = entries.find((candidate) => candidate.sizeBytes === sizeBytes);
-        if (entry === undefined) entries.push({ sizeBytes, peers: new Set([from]) });
-        else entry.peers.add(from);
-        announced.set(digest, entries);
-      }
+      for (const [digest, sizeBytes] of message.held) hold(from, digest, sizeBytes);
       if (message.complete) settling.delete(from);
     },
     sizeOf: (digest) => announced.get(digest)?.[0]?.sizeBytes,
@@ -183,4 +188,8 @@ export function createDirectory(components: DirectoryComponents): Directory {
       for (const coordinator of coordinators.values()) coordinator.memberDown(peer);
     },
   };
+}
+
+function isWhole({ size, have }: Sync): boolean {
+  return bitfieldFromBytes(pieceGeometry(size).pieceCount, have)?.complete === true;
 }

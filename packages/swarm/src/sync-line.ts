@@ -101,6 +101,7 @@ export function createSyncLine(components: SyncLineComponents): SyncLine {
     const { canFetch, wants, leases } = lessee.request();
     const line = settlement.alone ? components.alone : components.registration;
     const mayLease = settlement.alone || (components.mayLease() && !settlement.misled);
+    const have = arrival.have.toBytes();
     const disputed = settlement.alone || leaving ? undefined : dispute.report();
     return await line.sync(
       {
@@ -110,7 +111,8 @@ export function createSyncLine(components: SyncLineComponents): SyncLine {
         canFetch: canFetch && mayLease,
         wants: wants && mayLease && !leaving,
         cursors: [...components.cursors()].slice(0, MAX_CURSORS),
-        have: arrival.have.toBytes(),
+        // Who leaves with all pieces is taken for a holder, which it is not where they could not be kept.
+        have: life.state === "failed" ? have.fill(0) : have,
         leases: leases.map(({ id, epoch, first, end, doneBytes }) => ({
           id,
           epoch,
