@@ -74,6 +74,7 @@ export function createVirtualSite(
 ): VirtualSite {
   const { queue, links } = components;
   const nodes = new Map<PeerIdString, Node>();
+  let racked = false;
 
   function send(from: Node, to: Node, lane: Lane, frame: Uint8Array, signal?: AbortSignal) {
     const result = Promise.withResolvers<Uint8Array>();
@@ -174,6 +175,7 @@ export function createVirtualSite(
         alive: true,
       };
       nodes.set(peer, node);
+      racked ||= rack !== undefined;
       const transport: PeerTransport = {
         self: peer,
         site: "virtual",
@@ -181,7 +183,8 @@ export function createVirtualSite(
           node.others ??= node.alive ? [...nodes.keys()].filter((other) => other !== peer) : [];
           return node.others;
         },
-        zoneOf: (other) => nodes.get(other)?.rack?.zone,
+        // Asked for every source of every piece: without racks there is nothing to look up.
+        zoneOf: (other) => (racked ? nodes.get(other)?.rack?.zone : undefined),
         async request(other, lane, frame, options = {}) {
           options.signal?.throwIfAborted();
           const to = nodes.get(other);
