@@ -6,7 +6,7 @@ import { commitOf } from "./commit.ts";
 import { type BenchOptions, table } from "./result.ts";
 import { SCENARIOS } from "./scenarios.ts";
 
-const PROGRAMS = ["ip", "nsenter", "sysctl", "curl", "docker-registry", "skopeo", "iptables"];
+const PROGRAMS = "ip nsenter sysctl curl docker-registry skopeo iptables openssl".split(" ");
 const STANDARD: BenchOptions = {
   nodes: 10,
   sizeMib: 256,

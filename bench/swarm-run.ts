@@ -16,6 +16,8 @@ export interface SwarmRunInit {
   /** Sizes of the image's layers. */
   readonly layers: readonly number[];
   readonly lan?: Partial<LanInit>;
+  /** @default false: plain HTTP */
+  readonly registryTls?: boolean;
   /** Machines that run a daemon. @default all */
   readonly daemons?: number;
   /** More of a daemon's configuration. */
@@ -68,7 +70,14 @@ export async function prepareRun(init: SwarmRunInit): Promise<SwarmRun> {
     ...(uplinkMbit === undefined ? {} : { uplinkMbit }),
     ...(lanMbit === undefined ? {} : { lanMbit }),
   };
-  const site = stack.use(await createSite({ machines: nodes, ...rates, ...init.lan }));
+  const site = stack.use(
+    await createSite({
+      machines: nodes,
+      ...rates,
+      ...init.lan,
+      registryTls: init.registryTls ?? false,
+    }),
+  );
   const { lan, folder } = site;
   const places = lan.machines;
   const image = createImage(init.layers);

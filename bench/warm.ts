@@ -112,7 +112,7 @@ export async function localHit(options: BenchOptions): Promise<BenchResult> {
   const directBytes = await directBytesOf(site, "app:v1");
   // The same storage as the registry behind the uplink.
   await site.registry.stop();
-  await using local = await startRegistry(place, join(site.folder, "registry"), 5001);
+  await using local = await startRegistry(place, join(site.folder, "registry"), { port: 5001 });
   const { digest, size } = image.blobs[1]!.descriptor;
   const get = async (url: string): Promise<number> =>
     await seconds(async () => await run(place.within(["curl", "-fsS", "-o", "/dev/null", url])));

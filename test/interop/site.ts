@@ -13,6 +13,11 @@ import { run } from "../lab/run.ts";
 export const MIB = 1024 * 1024;
 export const MIRROR = "127.0.0.1:5055";
 
+export interface SiteInit extends LanInit {
+  /** The registry speaks TLS, with a certificate of an authority that its daemons trust for it. @default false */
+  readonly registryTls?: boolean;
+}
+
 /** A LAN with a registry behind its uplink, and whatever daemons a test starts in it. */
 export interface Site extends AsyncDisposable {
   readonly lan: Lan;
@@ -27,12 +32,15 @@ export interface Site extends AsyncDisposable {
   uplink(work: () => Promise<unknown>): Promise<number>;
 }
 
-export async function createSite(init: LanInit): Promise<Site> {
+export async function createSite(init: SiteInit): Promise<Site> {
   await using stack = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), "shoal-lab-"));
   stack.defer(async () => await rm(folder, { recursive: true, force: true, maxRetries: 3 }));
   const lan = stack.use(await createLan(init));
-  const registry = stack.use(await startRegistry(lan.registry, join(folder, "registry")));
+  const registry = stack.use(
+    await startRegistry(lan.registry, join(folder, "registry"), { tls: init.registryTls ?? false }),
+  );
+  const { caFile } = registry;
   const token = createSiteToken();
   let count = 0;
   const later = stack.move();
@@ -42,7 +50,7 @@ export async function createSite(init: LanInit): Promise<Site> {
     token,
     folder,
     async push(name, tag, image) {
-      await pushImage(lan.registry, registry.url, name, tag, image, join(folder, "push"));
+      await pushImage(lan.registry, registry.url, name, tag, image, join(folder, "push"), caFile);
     },
     async daemon(place, change = {}) {
       const started = await startDaemon({
@@ -50,6 +58,7 @@ export async function createSite(init: LanInit): Promise<Site> {
         folder: join(folder, `daemon${count++}`),
         token,
         registry: registry.host,
+        ...(caFile === undefined ? {} : { registryCaFile: caFile }),
         ...change,
       });
       later.use(started);

@@ -17,8 +17,10 @@ export interface LabDaemonInit {
   readonly folder: string;
   /** Site token; alone without one. */
   readonly token?: string | undefined;
-  /** The registry's `address:port`, spoken to in plain HTTP; docker.io stands for it as well. */
+  /** The registry's `address:port`; docker.io stands for it as well. */
   readonly registry: string;
+  /** PEM file of its authority; it is spoken to in plain HTTP when absent. */
+  readonly registryCaFile?: string;
   /** More of the configuration file, in YAML. */
   readonly extra?: string;
   /** @default 127.0.0.1:5055 */
@@ -65,6 +67,9 @@ export async function startDaemon(init: LabDaemonInit): Promise<LabDaemon> {
   const outputFile = join(folder, "daemon.log");
   const configuration = join(folder, "shoal.yaml");
   const tokenFile = join(folder, "token");
+  const { registryCaFile: caFile } = init;
+  const trust = caFile === undefined ? "plainHttp: true" : `caFile: ${caFile}`;
+  const endpoint = `endpoint: "${caFile === undefined ? "http" : "https"}://${registry}"`;
   if (init.token !== undefined) await writeFile(tokenFile, `${init.token}\n`);
   await writeFile(
     configuration,
@@ -75,8 +80,8 @@ export async function startDaemon(init: LabDaemonInit): Promise<LabDaemon> {
       "log: { level: debug, format: json }",
       `site: { tokenFile: ${tokenFile} }`,
       "registries:",
-      `  "${registry}": { plainHttp: true }`,
-      `  docker.io: { endpoint: "http://${registry}" }`,
+      `  "${registry}": { ${trust} }`,
+      `  docker.io: { ${endpoint}, ${trust} }`,
       init.extra ?? "",
       "",
     ].join("\n"),

@@ -125,10 +125,12 @@ export async function pushImage(
   tag: string,
   image: TestImage,
   folder: string,
+  caFile?: string,
 ): Promise<void> {
   await mkdir(folder, { recursive: true });
+  const trust = caFile === undefined ? [] : ["--cacert", caFile];
   const put = async (argv: readonly string[]): Promise<string> =>
-    await run(place.within(["curl", "-fsS", ...argv]));
+    await run(place.within(["curl", "-fsS", ...trust, ...argv]));
   const file = async ({ bytes, descriptor }: Content): Promise<string> => {
     const path = join(folder, digestHex(descriptor.digest as never));
     await writeFile(path, bytes);

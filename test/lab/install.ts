@@ -6,6 +6,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
   nsenter: "util-linux",
   sysctl: "procps",
   curl: "curl",
+  openssl: "openssl",
   "docker-registry": "docker-registry",
   skopeo: "skopeo",
   podman: "podman",

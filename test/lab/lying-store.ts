@@ -112,6 +112,6 @@ export function createLies(truth: { store: Store; upstream: Upstream }, sly: boo
 }
 
 /** `base` with some of it replaced; what is not, disposal too, is the base's. */
-function over<T extends object>(base: T, changes: object): T {
+export function over<T extends object>(base: T, changes: object): T {
   return Object.assign(Object.create(base) as T, changes);
 }

@@ -1,5 +1,6 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { createServerCertificate } from "./certificates.ts";
 import type { Place } from "./lan.ts";
 import { type Running, start, until } from "./processes.ts";
 import { run } from "./run.ts";
@@ -19,6 +20,8 @@ export interface LabRegistry extends AsyncDisposable {
   /** `address:port`, as references name it. */
   readonly host: string;
   readonly url: string;
+  /** Over TLS: the authority to trust. */
+  readonly caFile?: string;
   /** Requests answered so far. */
   accesses(): Promise<AccessEntry[]>;
   stop(): Promise<void>;
@@ -28,20 +31,27 @@ export interface LabRegistry extends AsyncDisposable {
 export async function startRegistry(
   place: Place,
   folder: string,
-  port = DEFAULT_PORT,
+  { port = DEFAULT_PORT, tls = false }: { readonly port?: number; readonly tls?: boolean } = {},
 ): Promise<LabRegistry> {
   await mkdir(folder, { recursive: true });
   const configuration = join(folder, "registry.yml");
   const outputFile = join(folder, "registry.log");
   const host = `${place.address}:${port}`;
-  const url = `http://${host}`;
+  const certificate = tls
+    ? await createServerCertificate(join(folder, "tls"), place.address)
+    : undefined;
+  const url = `${tls ? "https" : "http"}://${host}`;
+  const served =
+    certificate === undefined
+      ? ""
+      : `, tls: { certificate: "${certificate.certificateFile}", key: "${certificate.keyFile}" }`;
   await writeFile(
     configuration,
     [
       "version: 0.1",
       "log: { level: warn, accesslog: { disabled: false } }",
       `storage: { filesystem: { rootdirectory: "${join(folder, "storage")}" }, delete: { enabled: true } }`,
-      `http: { addr: "0.0.0.0:${port}", relativeurls: true }`,
+      `http: { addr: "0.0.0.0:${port}", relativeurls: true${served} }`,
       "",
     ].join("\n"),
   );
@@ -50,6 +60,7 @@ export async function startRegistry(
   const registry: LabRegistry = {
     host,
     url,
+    ...(certificate && { caFile: certificate.caFile }),
     async accesses() {
       const text = await readFile(outputFile, "utf8");
       return [
@@ -67,13 +78,8 @@ export async function startRegistry(
     async start() {
       running = start(place.within(["docker-registry", "serve", configuration]), { outputFile });
       await until("the registry answers", async () => {
-        const probe = place.within([
-          "curl",
-          "-fsS",
-          "-o",
-          "/dev/null",
-          `http://127.0.0.1:${port}/v2/`,
-        ]);
+        const trust = certificate === undefined ? [] : ["--cacert", certificate.caFile];
+        const probe = place.within(["curl", "-fsS", ...trust, "-o", "/dev/null", `${url}/v2/`]);
         return await run(probe).then(
           () => true,
           () => false,
@@ -102,7 +108,7 @@ export async function startLoopbackRegistry(
 ): Promise<LoopbackRegistry> {
   const place: Place = { name: "here", address: "127.0.0.1", within: (argv) => [...argv] };
   const port = 40_000 + (process.pid % 20_000);
-  const registry = await startRegistry(place, folder, port);
+  const registry = await startRegistry(place, folder, { port });
   const way = await startThrottledWay(port, mbit);
   return {
     host: way.host,

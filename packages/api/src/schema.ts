@@ -73,6 +73,18 @@ export function isEventType(type: string): type is ApiEvent["type"] {
   return EVENT_TYPES.includes(type);
 }
 
+/** A blob whose pieces a member has vouched for falsely. */
+export const FalseBlobSchema = z.object({
+  digest: z.string(),
+  registry: z.string(),
+  at: z.iso.datetime(),
+  /** Whether it counts towards a ban: no registry can have misled the member, nor has it taken its word back. */
+  counts: z.boolean(),
+  /** The member's signed word in the `accuse` message, in base64: whoever has the blob can check it. */
+  proof: z.string(),
+});
+export type FalseBlob = z.infer<typeof FalseBlobSchema>;
+
 export const PeerSchema = z.object({
   id: z.string(),
   state: z.enum(["up", "down"]),
@@ -82,6 +94,8 @@ export const PeerSchema = z.object({
   lastSeenAt: z.iso.datetime().optional(),
   /** Wrong pieces within an hour, and blobs within a day that it vouched for falsely. */
   strikes: z.number().int().nonnegative(),
+  /** Those within a day, and those that it is banned for; absent when there are none. */
+  falseBlobs: z.array(FalseBlobSchema).optional(),
   /** Label of its zone, while it is up. */
   zone: z.string().optional(),
   /** Nothing is taken from it before. */

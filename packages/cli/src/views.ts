@@ -27,6 +27,8 @@ function mirrorUrl(address: string): string {
 
 /** Names of sites, pulls and machines are told apart by so many characters. */
 const SHORT_ID = 8;
+/** Blobs that are named of those that a member is wrong about: two are enough for a ban. */
+const SHOWN_BLOBS = 2;
 /** Columns that a value beside its label needs. */
 const MIN_VALUE = 24;
 
@@ -162,10 +164,19 @@ export function limitLines(limits: Limits, columns: number, nowMs: number): stri
   ];
 }
 
-function conductText({ strikes, bannedUntil }: PeerList["peers"][number]): string | undefined {
+function conductText(peer: PeerList["peers"][number]): string | undefined {
+  const { strikes, bannedUntil, falseBlobs = [] } = peer;
   if (strikes === 0 && bannedUntil === undefined) return undefined;
-  const struck = `${formatCount(strikes, "strike")}: gave wrong bytes`;
-  return bannedUntil === undefined ? struck : `${struck}; banned until ${bannedUntil}`;
+  const blobs = falseBlobs
+    .slice(-SHOWN_BLOBS)
+    .map(({ digest, registry }) => `${shortDigest(digest)} of ${registry}`);
+  const more = falseBlobs.length - blobs.length;
+  return [
+    `${formatCount(strikes, "strike")}: gave wrong bytes`,
+    ...(blobs.length === 0 ? [] : [`vouched falsely for ${blobs.join(", ")}`]),
+    ...(more > 0 ? [`and for ${formatCount(more, "other blob")}`] : []),
+    ...(bannedUntil === undefined ? [] : [`banned until ${bannedUntil}`]),
+  ].join("; ");
 }
 
 export function imageLines(images: readonly Image[], columns: number): string[] {

@@ -201,6 +201,24 @@ test("on a narrow terminal lists keep what matters, and say why a pull failed", 
       "dk",
     ]
   `);
+  const falseBlob = (hex: string) => ({
+    digest: `sha256:${hex.repeat(64)}`,
+    registry: "quay.io",
+    at: STARTED,
+    counts: true,
+    proof: "",
+  });
+  const banned = {
+    ...peer("LWUgX7", 3),
+    bannedUntil: STARTED,
+    falseBlobs: ["a", "b", "c"].map(falseBlob),
+  };
+  expect(peerLines({ ...list, peers: [banned] }, 100, START).slice(2, 4)).toMatchInlineSnapshot(`
+    [
+      "  3 strikes: gave wrong bytes; vouched falsely for bbbbbbbbbbbb of quay.io, cccccccccccc of quay.io;",
+      "  and for 1 other blob; banned until 2026-01-02T03:04:05.000Z",
+    ]
+  `);
   const unwell = {
     ...status,
     peerId: list.self,

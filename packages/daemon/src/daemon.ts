@@ -318,10 +318,18 @@ function zoneField(network: Network, peer: Network["self"]): { zone?: string } {
 
 function conductOf(
   suspect: ReturnType<Swarm["suspects"]>[number] | undefined,
-): Pick<Peer, "strikes" | "bannedUntil"> {
+): Pick<Peer, "strikes" | "bannedUntil" | "falseBlobs"> {
   const untilMs = suspect?.bannedUntilMs;
+  const falseBlobs = (suspect?.falseBlobs ?? []).map((blob) => ({
+    digest: blob.digest,
+    registry: blob.registry,
+    at: new Date(blob.atMs).toISOString(),
+    counts: blob.certain && !blob.withdrawn,
+    proof: blob.proof,
+  }));
   return {
     strikes: suspect?.strikes ?? 0,
+    ...(falseBlobs.length === 0 ? {} : { falseBlobs }),
     ...(untilMs === undefined ? {} : { bannedUntil: new Date(untilMs).toISOString() }),
   };
 }

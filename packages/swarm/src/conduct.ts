@@ -21,6 +21,13 @@ export interface FalseBlob {
   readonly certain: boolean;
   /** The member says that its registry gave it so, and fetches nothing from there for a day. */
   readonly withdrawn: boolean;
+  /** What convinces every member that has the blob: the encoded `accuse` message, in base64. */
+  readonly proof: string;
+}
+
+export interface Verdict extends FalseBlob {
+  /** Wall-clock milliseconds. */
+  readonly atMs: number;
 }
 
 export interface MemberConduct {
@@ -28,6 +35,8 @@ export interface MemberConduct {
   readonly strikes: number;
   /** Wall-clock milliseconds. */
   readonly bannedUntilMs?: number;
+  /** Those of a day, and those of a ban that lasts; the oldest first. */
+  readonly falseBlobs: readonly Verdict[];
 }
 
 /** How members have behaved: strikes, bans and good standing. Bans outlive the process. */
@@ -46,10 +55,6 @@ export interface Conduct {
   readonly verified: (peers: Iterable<PeerIdString>) => void;
   readonly inGoodStanding: (peer: PeerIdString) => boolean;
   readonly list: () => MemberConduct[];
-}
-
-interface Verdict extends FalseBlob {
-  readonly atMs: number;
 }
 
 interface Record_ {
@@ -165,7 +170,9 @@ export async function loadConduct(components: {
         .map((peer) => {
           const untilMs = bannedUntilMs(peer);
           const until = untilMs === undefined ? {} : { bannedUntilMs: untilMs };
-          return { peer, strikes: strikesOf(peer), ...until };
+          const falseBlobs =
+            untilMs === undefined ? recent(peer) : (records.get(peer)?.verdicts ?? []);
+          return { peer, strikes: strikesOf(peer), ...until, falseBlobs };
         })
         .filter(({ strikes, bannedUntilMs: untilMs }) => strikes > 0 || untilMs !== undefined),
   };

@@ -12,6 +12,8 @@
  * @packageDocumentation
  */
 export { createSwarm, type SwarmComponents, type SwarmInit } from "./swarm.ts";
+export { createNotary, type Notary, promisedHash } from "./attestation.ts";
+export type { FalseBlob, MemberConduct } from "./conduct.ts";
 export type { ResolverSettings } from "./resolver.ts";
 export type {
   AnswerOptions,

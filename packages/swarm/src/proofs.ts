@@ -6,6 +6,7 @@ import type { Conduct } from "./conduct.ts";
 import type { PeerClient } from "./peer-client.ts";
 import { parseWireRepository } from "./sharing.ts";
 import type { PeerIdString, PeerTransport } from "./transport.ts";
+import { encodeRequest } from "./wire/codec.ts";
 import type { Accuse, Attestation } from "./wire/messages.ts";
 
 /** Accusations about blobs that are not here yet. */
@@ -86,7 +87,8 @@ export function createProofs(components: ProofsComponents): Proofs {
     // A holder has verified the blob: no registry can have misled it.
     const withdrawn = attestation.source === "upstream" && (await ask(accusation));
     const certain = attestation.source === "holder" || overTls(registry);
-    await conduct.convict(attestation.signer, { digest, registry, certain, withdrawn });
+    const proof = Buffer.from(encodeRequest(accusation)).toString("base64");
+    await conduct.convict(attestation.signer, { digest, registry, certain, withdrawn, proof });
     return true;
   }
 

@@ -1,7 +1,7 @@
 import type { Digest, Repository, Tag } from "@shoal/oci";
 import type { AbortOptions } from "@shoal/runtime";
 import type { BlobInfo, ByteRange } from "@shoal/store";
-import type { PeerIdString } from "./transport.ts";
+import type { MemberConduct } from "./conduct.ts";
 import type { LimitsChange } from "./uplink/site-limits.ts";
 import type { SetLimits, UplinkLimits } from "./wire/messages.ts";
 
@@ -93,10 +93,5 @@ export interface Swarm extends AsyncDisposable {
   /** `bytesPerSecond` and `connections` hold for the whole site, until all of its members have stopped. */
   setLimits(change: SwarmLimitsChange): void;
   /** Struck and banned members, for status. */
-  suspects(): readonly {
-    readonly peer: PeerIdString;
-    readonly strikes: number;
-    /** Wall-clock milliseconds. */
-    readonly bannedUntilMs?: number;
-  }[];
+  suspects(): readonly MemberConduct[];
 }

@@ -318,10 +318,21 @@ describe("a proof", () => {
     expect(holder.swarm.suspects()).toEqual([]);
     const wrong = new Uint8Array(32);
     await told(await notary.sign({ digest, sizeBytes }, 0 as PieceIndex, wrong, "upstream"));
-    expect(holder.swarm.suspects()).toEqual([{ peer: liar.self, strikes: 1 }]);
+    const falseBlob = { digest, registry: "registry.test", certain: true, withdrawn: false };
+    const struck = [{ peer: liar.self, strikes: 1, falseBlobs: [falseBlob] }];
+    expect(holder.swarm.suspects()).toMatchObject(struck);
     expect(other.swarm.suspects()).toEqual([]);
     await read(other, digest, sizeBytes);
     await delay(50);
-    expect(other.swarm.suspects()).toEqual([{ peer: liar.self, strikes: 1 }]);
+    expect(other.swarm.suspects()).toMatchObject(struck);
+
+    // What is kept convinces a member that comes later.
+    const comes = hub.join("comes");
+    await using later = await createMember(origin, comes);
+    await read(later, digest, sizeBytes);
+    const [kept] = holder.swarm.suspects()[0]!.falseBlobs;
+    const proof = new Uint8Array(Buffer.from(kept!.proof, "base64"));
+    await accuser.request(comes.self, "control", proof);
+    expect(later.swarm.suspects()).toMatchObject(struck);
   });
 });
