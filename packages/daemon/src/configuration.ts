@@ -35,6 +35,11 @@ const RegistrySchema = z.strictObject({
     .describe("URL that stands for the registry: http://10.0.0.2:5000")
     .optional(),
   caFile: z.string().describe("PEM file of authorities trusted beside the system's").optional(),
+  clientCertFile: z
+    .string()
+    .describe("PEM file of the certificate that this machine shows it")
+    .optional(),
+  clientKeyFile: z.string().describe("PEM file of that certificate's key").optional(),
   insecureSkipVerify: z.boolean().describe("Accept any certificate. Default: false").optional(),
   allowPrivate: z
     .boolean()

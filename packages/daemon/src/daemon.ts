@@ -8,6 +8,7 @@ import { CodedError, type Logger, systemClock } from "@shoal/runtime";
 import { openFileStore, type Store } from "@shoal/store";
 import { createSwarm, type Swarm } from "@shoal/swarm";
 import {
+  certificateFolders,
   createAuthFileCredentials,
   createUpstream,
   isReadOverTls,
@@ -90,6 +91,7 @@ export async function startDaemon(
   const identity = await loadIdentity({ logger }, { directory: configuration.state });
   const tokenFile = configuration.site.tokenFile ?? join(configuration.state, "site-token");
   const token = await initialToken({ logger }, tokenFile, environment.env);
+  const homeDir = environment.env["HOME"] ?? homedir();
   const upstream = stack.use(
     createUpstream(
       { clock, logger, metrics, random },
@@ -98,13 +100,10 @@ export async function startDaemon(
         registries: configuration.registries,
         allowPrivate: configuration.upstream.allowPrivate,
         configurationFile: components.configurationFile,
+        certificateFolders: certificateFolders({ env: environment.env, homeDir }),
         credentials: createAuthFileCredentials(
           { logger },
-          {
-            env: environment.env,
-            homeDir: environment.env["HOME"] ?? homedir(),
-            uid: environment.uid,
-          },
+          { env: environment.env, homeDir, uid: environment.uid },
         ),
       },
     ),

@@ -1,10 +1,10 @@
 import { lookup as dnsLookup } from "node:dns";
-import { readFile } from "node:fs/promises";
 import type { LookupFunction } from "node:net";
 import { createSecureContext, getCACertificates, type SecureContext } from "node:tls";
 import { type AbortOptions, CodedError, raceSignal } from "@shoal/runtime";
-import { Pool } from "undici";
+import { buildConnector, Pool } from "undici";
 import { forbiddenAddress, guardLookup, isPublicAddress, literalAddress } from "./address.ts";
+import type { Certificates, OwnCertificates } from "./certificates.ts";
 import { networkFailure } from "./failures.ts";
 import { createReceiver, type WireResponse } from "./receiver.ts";
 import type { RegistryEndpoint } from "./settings.ts";
@@ -53,12 +53,13 @@ const MAX_POOLS = 64;
 export function createConnections(
   components: {
     readonly lookup?: LookupFunction | undefined;
+    readonly certificates: Certificates;
     readonly received: (bytes: number) => void;
   },
   init: ConnectionsInit,
 ): Connections {
   const lookup: LookupFunction = components.lookup ?? dnsLookup;
-  const pools = new Map<string, Promise<Pool>>();
+  const pools = new Map<string, Pool>();
   let closed: CodedError | undefined;
   let publicContext: SecureContext | undefined;
 
@@ -82,47 +83,47 @@ export function createConnections(
     });
   }
 
-  async function secureContext(endpoint: RegistryEndpoint): Promise<SecureContext> {
+  function secureContext(own: OwnCertificates, isRegistry: boolean): SecureContext {
     const system = [...getCACertificates("default"), ...getCACertificates("system")];
-    const { caFile } = endpoint.settings;
-    if (caFile === undefined) {
+    if (own.version === "") {
       // Parsing a few hundred certificates takes milliseconds, too long for each connection.
       publicContext ??= createSecureContext({ ca: system });
       return publicContext;
     }
-    try {
-      return createSecureContext({ ca: [...system, await readFile(caFile, "utf8")] });
-    } catch (cause) {
-      throw new CodedError(
-        "ERR_UPSTREAM_TLS",
-        `cannot read the certificates of ${endpoint.registry} from ${caFile}; caFile must name a readable PEM file`,
-        { cause, details: { registry: endpoint.registry, file: caFile } },
-      );
-    }
+    // Neither a CDN nor a token server elsewhere is to learn who this machine is.
+    const client = isRegistry ? own.client : undefined;
+    return createSecureContext({ ca: [...system, ...own.authorities], ...client });
   }
 
-  async function openPool(endpoint: RegistryEndpoint, url: URL, trusted: boolean): Promise<Pool> {
-    const own = url.hostname === endpoint.base.hostname;
+  function openPool(
+    endpoint: RegistryEndpoint,
+    url: URL,
+    trusted: boolean,
+    certificates: OwnCertificates | undefined,
+  ): Pool {
+    const isRegistry = url.hostname === endpoint.base.hostname;
     const refuse = (hostname: string): Error => refusalOf(endpoint, url, hostname);
     const tls =
-      url.protocol === "https:"
-        ? {
-            secureContext: await secureContext(endpoint),
-            rejectUnauthorized: !(own && endpoint.settings.insecureSkipVerify === true),
-          }
-        : {};
+      certificates === undefined
+        ? {}
+        : {
+            secureContext: secureContext(certificates, isRegistry),
+            rejectUnauthorized: !(isRegistry && endpoint.settings.insecureSkipVerify === true),
+          };
     return new Pool(url.origin, {
       connections: init.maxConnections,
       // More than Node's 4 s, for the pauses between one layer and the next.
       keepAliveTimeout: 15_000,
       headersTimeout: init.timeouts.headersMs ?? 30_000,
       bodyTimeout: init.timeouts.idleMs ?? 15_000,
-      connect: {
-        ...tls,
-        allowH2: false,
-        timeout: init.timeouts.connectMs ?? 10_000,
-        lookup: trusted ? lookup : guardLookup(lookup, refuse),
-      },
+      connect: keepingFirstError(
+        buildConnector({
+          ...tls,
+          allowH2: false,
+          timeout: init.timeouts.connectMs ?? 10_000,
+          lookup: trusted ? lookup : guardLookup(lookup, refuse),
+        }),
+      ),
     });
   }
 
@@ -131,25 +132,24 @@ export function createConnections(
     const literal = literalAddress(url.hostname);
     if (!trusted && literal !== undefined && !isPublicAddress(literal))
       throw refusalOf(endpoint, url, url.hostname);
+    const certificates =
+      url.protocol === "https:" ? await components.certificates.of(endpoint) : undefined;
+    if (closed !== undefined) throw closed;
     // What one registry's settings permit must not serve another's requests.
-    const own = Object.values(endpoint.settings).some((value) => value !== undefined);
-    const key = `${url.origin} ${trusted} ${own ? endpoint.registry : ""}`;
-    const known = pools.get(key);
-    const pool = known ?? openPool(endpoint, url, trusted);
+    const own =
+      certificates?.version || Object.values(endpoint.settings).some((value) => value !== undefined)
+        ? `${endpoint.registry} ${certificates?.version ?? ""}`
+        : "";
+    const key = `${url.origin} ${trusted} ${own}`;
+    const pool = pools.get(key) ?? openPool(endpoint, url, trusted, certificates);
     pools.delete(key);
     pools.set(key, pool);
-    if (known === undefined) {
-      pool.catch(() => pools.delete(key));
-      const oldest = pools.entries().next().value;
-      if (pools.size > MAX_POOLS && oldest !== undefined) {
-        pools.delete(oldest[0]);
-        await oldest[1].then(
-          (evicted) => void evicted.close(),
-          () => undefined,
-        );
-      }
+    const oldest = pools.entries().next().value;
+    if (pools.size > MAX_POOLS && oldest !== undefined) {
+      pools.delete(oldest[0]);
+      void oldest[1].close();
     }
-    return await pool;
+    return pool;
   }
 
   return {
@@ -191,13 +191,22 @@ export function createConnections(
         "the registry client is closed; whoever closed it must make another one",
       );
       closed = gone;
-      const open = await Promise.allSettled(pools.values());
+      const open = [...pools.values()];
       pools.clear();
-      await Promise.all(
-        open.map(async (pool) => {
-          if (pool.status === "fulfilled") await pool.value.destroy(gone);
-        }),
-      );
+      await Promise.all(open.map(async (pool) => await pool.destroy(gone)));
     },
   };
+}
+
+/**
+ * TLS 1.3 tells of a refused client certificate after the handshake, and closes; undici would report the
+ * closing in place of the alert.
+ */
+function keepingFirstError(connect: buildConnector.connector): buildConnector.connector {
+  return (options, callback) =>
+    connect(options, (...[error, socket]) => {
+      if (error !== null) return callback(error, null);
+      socket.on("error", (first) => socket.destroy(first));
+      return callback(null, socket);
+    });
 }

@@ -23,6 +23,9 @@ const TLS_ANSWERED_PLAIN = new Set([
 ]);
 const TLS_CODE =
   /^(ERR_TLS_|ERR_SSL_|CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|HOSTNAME_MISMATCH|INVALID_CA|INVALID_PURPOSE)/;
+/** What a server answers that finds no client certificate, or one that it does not know. RFC 8446, section 6.2. */
+const CLIENT_CERTIFICATE_CODE =
+  /ALERT_(CERTIFICATE_REQUIRED|BAD_CERTIFICATE|UNKNOWN_CA|CERTIFICATE_(EXPIRED|REVOKED|UNKNOWN)|UNSUPPORTED_CERTIFICATE|HANDSHAKE_FAILURE|ACCESS_DENIED)$/;
 const TIMEOUT_CODES = new Set([
   "UND_ERR_CONNECT_TIMEOUT",
   "UND_ERR_HEADERS_TIMEOUT",
@@ -71,6 +74,11 @@ export function networkFailure(cause: unknown, context: FailureContext): CodedEr
     return make(
       "ERR_UPSTREAM_TLS",
       `${host} does not speak TLS; if it is a plain HTTP registry, write registries: {"${registry}": {plainHttp: true}} in the configuration`,
+    );
+  if (CLIENT_CERTIFICATE_CODE.test(code))
+    return make(
+      "ERR_UPSTREAM_TLS",
+      `${host} refuses this machine's client certificate, or wants one (${code}); name a good one with registries: {"${registry}": {clientCertFile: …, clientKeyFile: …}}`,
     );
   if (TLS_CODE.test(code))
     return make(

@@ -13,6 +13,7 @@
  *
  * @packageDocumentation
  */
+export { certificateFolders } from "./certificates.ts";
 export type { UpstreamTimeouts } from "./connections.ts";
 export type { Credential } from "./credential.ts";
 export {

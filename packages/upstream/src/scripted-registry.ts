@@ -42,8 +42,8 @@ export type ScriptedAuth =
     };
 
 export interface ScriptedRegistryInit {
-  /** PEM: speak TLS. */
-  readonly tls?: { readonly key: string; readonly cert: string };
+  /** PEM: speak TLS. With `ca`, to those alone who show a certificate of that authority. */
+  readonly tls?: { readonly key: string; readonly cert: string; readonly ca?: string };
   /** @default 127.0.0.1 */
   readonly host?: string;
   readonly auth?: ScriptedAuth;
@@ -88,7 +88,16 @@ export async function createScriptedRegistry(
     });
   };
   const server =
-    init.tls === undefined ? createServer(listener) : createTlsServer(init.tls, listener);
+    init.tls === undefined
+      ? createServer(listener)
+      : createTlsServer(
+          {
+            ...init.tls,
+            requestCert: init.tls.ca !== undefined,
+            rejectUnauthorized: init.tls.ca !== undefined,
+          },
+          listener,
+        );
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
     server.listen(0, host, resolve);

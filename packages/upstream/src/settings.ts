@@ -9,6 +9,9 @@ export interface RegistrySettings {
   readonly endpoint?: string | undefined;
   /** PEM file of certificate authorities that are trusted for this registry beside the system's. */
   readonly caFile?: string | undefined;
+  /** PEM file of the certificate that this machine shows to the registry's own host, and that of its key. */
+  readonly clientCertFile?: string | undefined;
+  readonly clientKeyFile?: string | undefined;
   /** Accept any certificate of the registry's own host. @default false */
   readonly insecureSkipVerify?: boolean | undefined;
   /** Its redirects and its token server may lead to private addresses. @default false */
@@ -41,12 +44,19 @@ function isLoopbackName(hostname: string): boolean {
 
 /**
  * Finds out where a registry is. Pure.
- * @throws ERR_REGISTRY_SETTINGS when the settings name no usable URL
+ * @throws ERR_REGISTRY_SETTINGS when the settings name no usable URL, or half of a client certificate
  */
 export function resolveEndpoint(
   registry: RegistryHost,
   settings: RegistrySettings | undefined,
 ): RegistryEndpoint {
+  const { clientCertFile, clientKeyFile } = settings ?? {};
+  if ((clientCertFile === undefined) !== (clientKeyFile === undefined))
+    throw new CodedError(
+      "ERR_REGISTRY_SETTINGS",
+      `registries.${registry} has one of clientCertFile and clientKeyFile alone; name the files of the certificate and of its key, or neither`,
+      { details: { registry } },
+    );
   const base = baseUrl(registry, settings ?? {});
   base.pathname = base.pathname.replace(/\/+$/, "");
   return { registry, base, configured: settings !== undefined, settings: settings ?? {} };

@@ -28,6 +28,7 @@ import {
 import { createAuthorizer } from "./authorization.ts";
 import { createBackOff } from "./back-off.ts";
 import { openBlob } from "./blob.ts";
+import { createCertificates } from "./certificates.ts";
 import { createConnections, type UpstreamTimeouts } from "./connections.ts";
 import { anonymous, type Credentials } from "./credentials.ts";
 import { isTransient } from "./failures.ts";
@@ -55,6 +56,8 @@ export interface UpstreamInit {
   readonly userAgent: string;
   /** By registry host. An entry, even an empty one, makes that host's address trusted. */
   readonly registries?: Readonly<Record<string, RegistrySettings>> | undefined;
+  /** Folders with a folder of certificates for each registry, the first with a client certificate wins. @default none */
+  readonly certificateFolders?: readonly string[] | undefined;
   /** @default none: every registry is asked as nobody */
   readonly credentials?: Credentials | undefined;
   /** Dial private and local addresses for every registry, for sites whose registries are private. @default false */
@@ -86,7 +89,14 @@ export function createUpstream(components: UpstreamComponents, init: UpstreamIni
   const metrics = createUpstreamMetrics(components.metrics);
   const backOff = createBackOff({ clock, logger });
   const connections = createConnections(
-    { lookup: components.lookup, received: metrics.received },
+    {
+      lookup: components.lookup,
+      certificates: createCertificates(
+        { clock, logger },
+        { folders: init.certificateFolders ?? [] },
+      ),
+      received: metrics.received,
+    },
     {
       userAgent: init.userAgent,
       timeouts: init.timeouts ?? {},
