@@ -57,6 +57,11 @@ export function toMultiaddr({ host, port }: Endpoint): Multiaddr {
   return multiaddr(`/${isIPv6(host) ? "ip6" : "ip4"}/${host}/tcp/${port}`);
 }
 
+/** `host:port`, an IPv6 address in brackets. */
+export function formatEndpoint({ host, port }: Endpoint): string {
+  return isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
 /** Parses `host:port`, `[v6]:port` or `host` of the configuration. @throws ERR_PEER_ADDRESS */
 export function parsePeerAddress(text: string, defaultPort: number): Endpoint {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:\s[\]]+))(?::([0-9]{1,5}))?$/.exec(text.trim());

@@ -22,7 +22,6 @@ export {
   type Network,
   type NetworkComponents,
   type NetworkInit,
-  type PeerStatus,
 } from "./network.ts";
 export { parsePeerAddress } from "./addresses.ts";
 export {
@@ -32,4 +31,5 @@ export {
   siteOf,
   type SiteToken,
 } from "./site-token.ts";
+export type { PeerStatus } from "./peer-status.ts";
 export type { RosterTable } from "./roster.ts";

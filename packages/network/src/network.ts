@@ -1,5 +1,4 @@
 import { isIP } from "node:net";
-import type { Connection, Stream } from "@libp2p/interface";
 import type { Libp2p } from "libp2p";
 import {
   type AbortOptions,
@@ -7,37 +6,29 @@ import {
   hasCode,
   type Logger,
   type MetricsRegister,
-  raceSignal,
   reuseFor,
 } from "@shoal/runtime";
-import type {
-  FrameHandler,
-  Lane,
-  MembershipEvents,
-  PeerIdString,
-  PeerTransport,
-} from "@shoal/swarm";
-import { type Endpoint, endpointOf, parsePeerAddress, toMultiaddr } from "./addresses.ts";
+import type { PeerIdString, PeerTransport } from "@shoal/swarm";
 import {
-  ADMISSION_FRAME_BYTES,
-  ADMISSION_MS,
-  ADMISSION_PROTOCOL,
-  type AdmissionInit,
-  type Card,
-  createCard,
-  grantAdmission,
-  requestAdmission,
-} from "./admission.ts";
+  type Endpoint,
+  endpointOf,
+  formatEndpoint,
+  parsePeerAddress,
+  toMultiaddr,
+} from "./addresses.ts";
+import { ADMISSION_PROTOCOL, type Card, createCard } from "./admission.ts";
+import { createAdmitting } from "./admitting.ts";
 import { BULK_KEY_LIMITS, BULK_KEY_PROTOCOL, createBulkPath } from "./bulk-path.ts";
-import type { PeerSource } from "./candidates.ts";
 import { unreachable } from "./faults.ts";
 import { createFinder, type Finder } from "./finder.ts";
-import { type FramedStream, type FrameLimits, frameStream } from "./frames.ts";
 import { BEAT_LIMITS, BEAT_PROTOCOL, startHeartbeat } from "./heartbeat.ts";
 import { startHost } from "./host.ts";
 import type { Identity } from "./identity.ts";
-import { createPeerLanes, LANES, type PeerLanes, serveLane } from "./lanes.ts";
+import { LANES } from "./lanes.ts";
+import { createMemberProtocols } from "./member-protocols.ts";
+import { createMembership } from "./membership.ts";
 import { createNetworkMetrics } from "./metrics.ts";
+import { type PeerStatus, peerStatuses } from "./peer-status.ts";
 import { createRoster, type RosterTable } from "./roster.ts";
 import { createSigner, createVerifier } from "./signatures.ts";
 import { type Site, type SiteToken, siteOf } from "./site-token.ts";
@@ -75,16 +66,6 @@ export interface NetworkInit {
   readonly zone?: string | undefined;
 }
 
-/** A peer as status shows it. */
-export interface PeerStatus {
-  readonly id: PeerIdString;
-  readonly state: "up" | "down";
-  readonly addresses: readonly string[];
-  readonly source: PeerSource;
-  /** Wall-clock milliseconds. */
-  readonly lastSeenMs: number;
-}
-
 /** This machine's place in its site. */
 export interface Network extends PeerTransport, AsyncDisposable {
   /** Listens and looks for members, if there is a token. @throws ERR_PORT_IN_USE, ERR_LISTEN */
@@ -98,12 +79,6 @@ export interface Network extends PeerTransport, AsyncDisposable {
   listenAddresses(): readonly string[];
 }
 
-interface Member {
-  readonly connections: Set<Connection>;
-  lanes: PeerLanes;
-  readonly zone: string | undefined;
-}
-
 export const DEFAULT_SWARM_PORT = 5056;
 
 /** @throws ERR_PEER_ADDRESS */
@@ -113,22 +88,20 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
   const port = init.port ?? DEFAULT_SWARM_PORT;
   const configured = (init.peers ?? []).map((text) => parsePeerAddress(text, port));
   const metrics = createNetworkMetrics(components.metrics);
-  const members = new Map<PeerIdString, Member>();
-  const listeners: {
-    readonly [Type in keyof MembershipEvents]: Set<(peer: PeerIdString) => void>;
-  } = { memberUp: new Set(), memberDown: new Set() };
   const sign = createSigner(identity.privateKey);
   const verify = createVerifier();
-  const handled = Promise.withResolvers<void>();
-  let handler: FrameHandler | undefined;
   let token = init.token;
   let site: Site | undefined;
   let node: Libp2p | undefined;
   let finder: Finder | undefined;
   let ownAddresses = ownMultiaddrs;
   let running = new AbortController();
-  const isUp = (peer: string): boolean => members.has(peer as PeerIdString);
-  const roster = createRoster({ table: components.roster, isUp, clock, logger });
+  const roster = createRoster({
+    table: components.roster,
+    isUp: (peer) => membership.has(peer as PeerIdString),
+    clock,
+    logger,
+  });
   const bulkPath = createBulkPath({
     clock,
     logger,
@@ -136,54 +109,26 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     connections: LANES.bulk.streams,
   });
 
-  // -- Membership
-
-  function admit(connection: Connection, card: Card): void {
-    const peer = connection.remotePeer.toString() as PeerIdString;
-    // One that has closed meanwhile is never heard of again: it must not become a member.
-    if (connection.status !== "open") return;
-    metrics.admissions.add(1, { outcome: "admitted" });
-    const known = members.get(peer);
-    if (known === undefined) {
-      const { zone } = card;
-      members.set(peer, { connections: new Set([connection]), lanes: lanesOver(connection), zone });
-      metrics.members.set(members.size);
-      logger.info({ peer, address: connection.remoteAddr.toString() }, "a member is up");
-      for (const listener of listeners.memberUp) listener(peer);
-    } else known.connections.add(connection);
-    const source = finder?.sourceOf(peer) ?? "inbound";
-    const endpoints = finder?.learn(peer, card.addresses, source, true) ?? [];
-    roster.seen(
-      peer,
-      endpoints.map((endpoint) => toMultiaddr(endpoint).toString()),
-    );
-    for (const other of card.roster) finder?.learn(other.peer, other.addresses, "roster");
-  }
-
-  function closed(connection: Connection): void {
-    const peer = connection.remotePeer.toString() as PeerIdString;
-    const member = members.get(peer);
-    if (member === undefined || !member.connections.delete(connection)) return;
-    const [other] = member.connections;
-    if (other !== undefined) {
-      if (member.lanes.connection !== connection) return;
-      member.lanes.close();
-      member.lanes = lanesOver(other);
-      return;
-    }
-    member.lanes.close();
-    members.delete(peer);
-    roster.touch(peer);
-    bulkPath.drop(peer);
-    metrics.members.set(members.size);
-    finder?.lost(peer);
-    logger.info({ peer }, "a member is down");
-    for (const listener of listeners.memberDown) listener(peer);
-  }
-
-  function lanesOver(connection: Connection): PeerLanes {
-    return createPeerLanes(connection, (onChange) => bulkPath.client(connection, onChange));
-  }
+  const membership = createMembership({
+    roster,
+    bulkPath,
+    finder: () => finder,
+    metrics,
+    logger,
+  });
+  const admitting = createAdmitting({
+    membership,
+    terms: () => ({ key: site!.admissionKey, self, card }),
+    metrics,
+    clock,
+    logger,
+  });
+  const protocols = createMemberProtocols({
+    membership,
+    running: () => running.signal,
+    metrics,
+    logger,
+  });
 
   function card(): Card {
     return createCard(
@@ -198,116 +143,6 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
       .flatMap((address) => endpointOf(address) ?? [])
       .map((endpoint) => toMultiaddr(endpoint).toString())
       .slice(0, 16);
-  }
-
-  function admissionWith(connection: Connection): AdmissionInit {
-    return {
-      key: site!.admissionKey,
-      self,
-      remote: connection.remotePeer.toString(),
-      card,
-    };
-  }
-
-  async function beAdmitted(connection: Connection): Promise<void> {
-    try {
-      const signal = AbortSignal.timeout(ADMISSION_MS);
-      const opened = await connection.newStream(ADMISSION_PROTOCOL, { signal });
-      const stream = frameStream(opened, admissionLimits);
-      const theirs = await requestAdmission(stream, admissionWith(connection));
-      admit(connection, theirs);
-      stream.abort(unreachable("has ended the admission"));
-    } catch (error) {
-      refuse(connection, error);
-      throw error;
-    }
-  }
-
-  function refuse(connection: Connection, error: unknown): void {
-    metrics.admissions.add(1, { outcome: "refused" });
-    logger.info({ error, address: connection.remoteAddr.toString() }, "a peer was not admitted");
-    connection.abort(unreachable("was not admitted"));
-  }
-
-  function isAdmitted(connection: Connection): boolean {
-    const peer = connection.remotePeer.toString() as PeerIdString;
-    return members.get(peer)?.connections.has(connection) === true;
-  }
-
-  /** Answers a protocol for members alone: a stranger's stream is cut before anything of it is read. */
-  function forMembers(
-    limits: FrameLimits,
-    answer: (stream: FramedStream, peer: PeerIdString, connection: Connection) => Promise<void>,
-  ): (stream: Stream, connection: Connection) => void {
-    return (stream, connection) => {
-      const peer = connection.remotePeer.toString() as PeerIdString;
-      if (!isAdmitted(connection)) {
-        stream.abort(unreachable("was not admitted"));
-        return;
-      }
-      const framed = frameStream(stream, limits);
-      answer(framed, peer, connection)
-        .then(async () => await stream.close())
-        .catch((error: unknown) => {
-          framed.abort(error instanceof Error ? error : unreachable("was cut"));
-          logger.debug({ error, peer }, "a stream has ended");
-        });
-      framed.signal.addEventListener("abort", () => {
-        if (framed.fault === undefined) return;
-        logger.warn({ error: framed.fault, peer }, "a member broke the protocol");
-        connection.abort(framed.fault);
-      });
-    };
-  }
-
-  function laneHandler(lane: Lane): (stream: Stream, connection: Connection) => void {
-    const { requestBytes, answerBytes } = LANES[lane];
-    const limits = { readBytes: requestBytes, writeBytes: answerBytes };
-    return forMembers(limits, async (stream, peer) => {
-      await serveLane(stream, lane, peer, answerWith, running.signal);
-    });
-  }
-
-  /** Answers a member's bulk requests that come over TLS. */
-  async function serveBulk(
-    stream: FramedStream,
-    peer: PeerIdString,
-    alive: () => void,
-  ): Promise<void> {
-    stream.signal.addEventListener("abort", () => {
-      if (stream.fault === undefined) return;
-      logger.warn({ error: stream.fault, peer }, "a member broke the protocol");
-      for (const connection of members.get(peer)?.connections ?? []) connection.abort(stream.fault);
-    });
-    const answer: FrameHandler = async (...request) => {
-      alive();
-      return await answerWith(...request);
-    };
-    await serveLane(stream, "bulk", peer, answer, running.signal);
-  }
-
-  async function answerWith(...[peer, lane, frame, options]: Parameters<FrameHandler>) {
-    await raceSignal(handled.promise, options.signal);
-    const parts = await handler!(peer, lane, frame, options);
-    metrics.bytes.add(frame.length, { direction: "in", lane });
-    const sent = parts.reduce((sum, part) => sum + part.length, 0);
-    metrics.bytes.add(sent, { direction: "out", lane });
-    return parts;
-  }
-
-  function onAdmissionStream(stream: Stream, connection: Connection): void {
-    const framed = frameStream(stream, admissionLimits);
-    grantAdmission(framed, admissionWith(connection))
-      .then((theirs) => admit(connection, theirs))
-      .catch((error: unknown) => refuse(connection, error));
-  }
-
-  /** A connection that asks for no admission is not kept. */
-  function expectAdmission(connection: Connection): void {
-    clock.schedule(8000, () => {
-      if (connection.status === "open" && !isAdmitted(connection))
-        refuse(connection, unreachable("asked for no admission"));
-    });
   }
 
   async function connect(
@@ -326,14 +161,14 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     });
     const peer = connection.remotePeer.toString() as PeerIdString;
     if (peer === self) connection.abort(unreachable("is this machine"));
-    else if (!isAdmitted(connection)) await beAdmitted(connection);
+    else if (!membership.isAdmitted(connection)) await admitting.request(connection);
     return peer;
   }
 
   function keepRoster(signal: AbortSignal): void {
     clock.schedule(ROSTER_INTERVAL_MS, () => {
       if (signal.aborted) return;
-      for (const peer of members.keys()) roster.touch(peer);
+      for (const peer of membership.peers) roster.touch(peer);
       keepRoster(signal);
     });
   }
@@ -359,13 +194,13 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
       configured,
       roster,
       own: () => ownAddresses(),
-      members: () => members.size,
-      isMember: (peer) => members.has(peer),
+      members: () => membership.peers.length,
+      isMember: membership.has,
       connect,
     });
     const { signal } = running;
     const heartbeat = startHeartbeat({
-      connections: () => [...members.values()].flatMap((member) => [...member.connections]),
+      connections: () => membership.connections(),
       clock,
       logger,
       signal,
@@ -376,25 +211,25 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
       site,
       listen: hosts.map((host) => listenAddress(host, port)),
       onConnection: (connection) => {
-        if (connection.direction === "inbound") expectAdmission(connection);
+        if (connection.direction === "inbound") admitting.expect(connection);
       },
-      onConnectionClosed: closed,
+      onConnectionClosed: membership.closed,
       protocols: {
-        [ADMISSION_PROTOCOL]: onAdmissionStream,
-        [LANES.control.protocol]: laneHandler("control"),
-        [LANES.bulk.protocol]: laneHandler("bulk"),
-        [BULK_KEY_PROTOCOL]: forMembers(
+        [ADMISSION_PROTOCOL]: admitting.answer,
+        [LANES.control.protocol]: protocols.lane("control"),
+        [LANES.bulk.protocol]: protocols.lane("bulk"),
+        [BULK_KEY_PROTOCOL]: protocols.forMembers(
           BULK_KEY_LIMITS,
           async (stream, peer) => await bulkPath.answerKeys(stream, peer, running.signal),
         ),
-        [BEAT_PROTOCOL]: forMembers(
+        [BEAT_PROTOCOL]: protocols.forMembers(
           BEAT_LIMITS,
           async (stream, _peer, connection) => await heartbeat.answer(stream, connection),
         ),
       },
     });
     if (init.bulkPort !== undefined)
-      await bulkPath.listen({ hosts, port: init.bulkPort, serve: serveBulk });
+      await bulkPath.listen({ hosts, port: init.bulkPort, serve: protocols.serveBulk });
     if (anew) await roster.clear();
     ownAddresses = reuseFor(clock, ADDRESSES_MS, ownMultiaddrs);
     await finder.start();
@@ -410,14 +245,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     finder = undefined;
     ownAddresses = ownMultiaddrs;
     await Promise.all([bulkPath[Symbol.asyncDispose](), stopping?.stop()]);
-    for (const [peer, member] of members) {
-      member.lanes.close();
-      members.delete(peer);
-      roster.touch(peer);
-      bulkPath.drop(peer);
-      for (const listener of listeners.memberDown) listener(peer);
-    }
-    metrics.members.set(0);
+    membership.clear();
   }
 
   return {
@@ -425,13 +253,13 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     get site() {
       return site?.id ?? "";
     },
-    members: () => [...members.keys()],
-    zoneOf: (peer) => (peer === self ? init.zone : members.get(peer)?.zone),
+    members: () => membership.peers,
+    zoneOf: (peer) => (peer === self ? init.zone : membership.zoneOf(peer)),
     async request(peer, lane, frame, options = {}) {
-      const member = members.get(peer);
-      if (member === undefined) throw unreachable("is not up");
+      const lanes = membership.lanes(peer);
+      if (lanes === undefined) throw unreachable("is not up");
       try {
-        const answer = await member.lanes.request(lane, frame, options);
+        const answer = await lanes.request(lane, frame, options);
         metrics.requests.add(1, { lane, outcome: "ok" });
         metrics.bytes.add(frame.length, { direction: "out", lane });
         metrics.bytes.add(answer.length, { direction: "in", lane });
@@ -443,19 +271,9 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
         throw unreachable("went away", error);
       }
     },
-    prepare: (peer) => members.get(peer)?.lanes.prepare(),
-    handle(answer) {
-      handler = answer;
-      handled.resolve();
-    },
-    on(type, listener) {
-      listeners[type].add(listener);
-      return {
-        [Symbol.dispose]() {
-          listeners[type].delete(listener);
-        },
-      };
-    },
+    prepare: (peer) => membership.lanes(peer)?.prepare(),
+    handle: protocols.handle,
+    on: membership.on,
     sign: async (message) => sign(message),
     verify: async (peer, message, signature) => verify(peer, message, signature),
     start: async () => await startNode({ anew: false }),
@@ -473,27 +291,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
         throw error;
       }
     },
-    peers: () => {
-      const known = roster.list();
-      const noted = new Set(known.map(({ peer }) => peer));
-      const unnoted = [...members.keys()].filter((peer) => !noted.has(peer));
-      return [
-        ...known,
-        ...unnoted.map((peer) => ({ peer, addresses: [], seenMs: clock.wallNow() })),
-      ].map(({ peer, addresses, seenMs }) => {
-        const id = peer as PeerIdString;
-        const endpoints = addresses.flatMap((address) => endpointOf(address) ?? []);
-        return {
-          id,
-          state: members.has(id) ? "up" : "down",
-          addresses: (endpoints.length > 0 ? endpoints : (finder?.endpointsOf(id) ?? [])).map(
-            formatEndpoint,
-          ),
-          source: finder?.sourceOf(id) ?? "inbound",
-          lastSeenMs: seenMs,
-        };
-      });
-    },
+    peers: () => peerStatuses({ roster, membership, finder, wallNowMs: clock.wallNow() }),
     mdns: () => finder?.mdns() ?? "off",
     listenAddresses: () =>
       (node?.getMultiaddrs() ?? []).flatMap((address) => {
@@ -504,12 +302,6 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
   };
 }
 
-const admissionLimits = { readBytes: ADMISSION_FRAME_BYTES, writeBytes: ADMISSION_FRAME_BYTES };
-
 function listenAddress(host: string, port: number): string {
   return `/${isIP(host) === 6 ? "ip6" : "ip4"}/${host}/tcp/${port}`;
-}
-
-function formatEndpoint({ host, port }: Endpoint): string {
-  return isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`;
 }
