@@ -31,6 +31,8 @@ export interface ExchangeComponents {
   readonly repository: string;
   readonly arrival: Arrival;
   readonly peers: PeerClient;
+  /** Memory for a piece that comes in more than one block. */
+  readonly allocate: (lengthBytes: number) => Uint8Array;
   readonly clock: Clock;
   readonly random: () => number;
   readonly logger: Logger;
@@ -226,7 +228,7 @@ export function createExchange(components: ExchangeComponents): Exchange {
       if (done > 0 && !sameAttestation(attestation, head.attestation)) return undefined;
       attestation = head.attestation;
       if (length <= BLOCK_BYTES) return { bytes, attestation };
-      whole ??= Buffer.allocUnsafeSlow(length);
+      whole ??= components.allocate(length);
       whole.set(bytes, done);
     }
     return whole && { bytes: whole, attestation };

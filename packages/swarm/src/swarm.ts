@@ -66,6 +66,8 @@ export interface SwarmInit {
   readonly uplink?: UplinkLimits;
   /** What this machine sends to members, in bytes per second. @default no limit */
   readonly uploadBytesPerSecond?: number;
+  /** Memory for a piece that comes from members. @default the process's own */
+  readonly allocate?: (lengthBytes: number) => Uint8Array;
 }
 
 /** Creates the engine. It does not own its components: they are disposed after it. */
@@ -258,6 +260,7 @@ export async function createSwarm(
       upstream,
       mayAsk: () => uplink.mayAsk(repository.registry),
       peers,
+      allocate: init.allocate ?? Buffer.allocUnsafeSlow,
       notary,
       ledgerLog,
       registration: createZonedRegistration({

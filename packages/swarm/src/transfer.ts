@@ -29,6 +29,8 @@ export interface TransferComponents {
   /** Whether the site may ask the registry now. */
   readonly mayAsk: () => boolean;
   readonly peers: PeerClient;
+  /** Memory for a piece that comes from members. */
+  readonly allocate: (lengthBytes: number) => Uint8Array;
   readonly notary: Notary;
   /** Keeps what vouches for the pieces over a restart; absent where members don't get the blob. */
   readonly ledgerLog: LedgerLog | undefined;
@@ -149,6 +151,7 @@ export function createTransfer(components: TransferComponents): Transfer {
         repository: formatRepository(repository),
         arrival,
         peers: components.peers,
+        allocate: components.allocate,
         clock,
         random,
         logger,

@@ -12,6 +12,7 @@ import { createPieceStore } from "./piece-store.ts";
 import { seededRandom } from "./random.ts";
 import { createVirtualSite, type VirtualMember } from "./virtual-site.ts";
 import { createVirtualUpstream } from "./virtual-upstream.ts";
+import { gathered } from "./zeros.ts";
 
 /** Whom a mishap befalls: ranks in the order of the blob's coordinators, or that many others at random. */
 export type Whom = "coordinator" | "stand-in" | "lessee" | number;
@@ -130,23 +131,26 @@ export async function simulate(situation: Situation): Promise<SimulationResult> 
     const registryPath = links.add(lanPerMs);
     // A site of long standing: nobody announces anything to anybody.
     let settled = false;
-    const swarm = await createSwarm({
-      transport: {
-        ...member.transport,
-        members: () => (settled ? member.transport.members() : []),
+    const swarm = await createSwarm(
+      {
+        transport: {
+          ...member.transport,
+          members: () => (settled ? member.transport.members() : []),
+        },
+        store: createPieceStore(),
+        upstream: createVirtualUpstream({ queue, links }, { sizeBytes, latencyMs, onChunk }, [
+          uplink,
+          ...(rackOf(index) === undefined ? [] : [rackOf(index)!.down]),
+          member.down,
+          registryPath,
+        ]),
+        clock: queue,
+        random: seededRandom(seed * 1_000_003 + index),
+        logger: silentLogger,
+        metrics: noMetrics,
       },
-      store: createPieceStore(),
-      upstream: createVirtualUpstream({ queue, links }, { sizeBytes, latencyMs, onChunk }, [
-        uplink,
-        ...(rackOf(index) === undefined ? [] : [rackOf(index)!.down]),
-        member.down,
-        registryPath,
-      ]),
-      clock: queue,
-      random: seededRandom(seed * 1_000_003 + index),
-      logger: silentLogger,
-      metrics: noMetrics,
-    });
+      { allocate: gathered },
+    );
     settled = true;
     machines.set(member.transport.self, {
       member,

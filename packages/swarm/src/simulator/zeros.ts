@@ -9,6 +9,16 @@ export function zeros(length: number): Uint8Array {
   return buffer.subarray(HEAD_BYTES, HEAD_BYTES + length);
 }
 
+/** Bytes of a piece that blocks are copied into: as those are zeros, they are not copied at all. */
+class Gathered extends Uint8Array {
+  override set(): void {}
+}
+
+/** Memory for a piece of a simulated blob, which takes none. */
+export function gathered(length: number): Uint8Array {
+  return new Gathered(buffer.buffer, HEAD_BYTES, length);
+}
+
 /**
  * A frame of the parts, without copying a last part that is of `zeros`. It is good until the next call: its
  * receiver decodes it at once.
