@@ -144,6 +144,14 @@ export const StatusSchema = z.object({
       registry: z.string(),
       backOffUntil: z.iso.datetime().optional(),
       lastErrorCode: z.string().optional(),
+      /** How many pulls it allows, and still allows, as it told with its last manifest. */
+      pullLimit: z
+        .object({
+          limit: z.number().int().nonnegative(),
+          remaining: z.number().int().nonnegative(),
+          windowSeconds: z.number().int().nonnegative().optional(),
+        })
+        .optional(),
     }),
   ),
 });

@@ -11,6 +11,7 @@ import {
   cut,
   formatAge,
   formatBytes,
+  formatDuration,
   formatCount,
   formatShare,
   shortDigest,
@@ -84,12 +85,15 @@ export function statusLines(status: Status, columns: number, nowMs: number): str
       `${formatBytes(traffic.toPeersBytes)} to peers, ${formatBytes(traffic.toClientsBytes)} to engines`,
     ],
     ...status.registries.map(
-      ({ registry, backOffUntil, lastErrorCode }) =>
+      ({ registry, backOffUntil, lastErrorCode, pullLimit }) =>
         [
           registry,
           [
             lastErrorCode === undefined ? "well" : `last failed with ${lastErrorCode}`,
             backOffUntil === undefined ? "" : `asked again at ${backOffUntil}`,
+            pullLimit === undefined
+              ? ""
+              : `${pullLimit.remaining} of ${pullLimit.limit} pulls left${pullLimit.windowSeconds === undefined ? "" : ` in ${formatDuration(pullLimit.windowSeconds * 1000)}`}`,
           ]
             .filter((part) => part !== "")
             .join(", "),

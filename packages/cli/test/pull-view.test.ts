@@ -248,3 +248,11 @@ test("on a narrow terminal lists keep what matters, and say why a pull failed", 
 test("the summary adds up", () => {
   expect(summary(donePull)).toMatch(/100 MiB: 97 % from peers, 3 % from the registry, in 4\.2 s$/);
 });
+
+test("the status tells how many pulls a registry still allows", () => {
+  const pullLimit = { limit: 100, remaining: 76, windowSeconds: 21_600 };
+  const registries = [{ registry: "docker.io", pullLimit }];
+  expect(statusLines({ ...status, registries }, 80, START).at(-1)).toBe(
+    "docker.io  well, 76 of 100 pulls left in 6 h 0 min",
+  );
+});

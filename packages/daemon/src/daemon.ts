@@ -283,12 +283,13 @@ async function statusOf(parts: Parts): Promise<Status> {
       toClientsBytes: traffic.total("shoal_mirror_sent_bytes_total"),
     },
     transfers: swarm.transfers().length,
-    registries: upstream.health().map(({ registry, backOffUntilMs, lastErrorCode }) => ({
+    registries: upstream.health().map(({ registry, backOffUntilMs, lastErrorCode, pullLimit }) => ({
       registry,
       ...(backOffUntilMs === undefined
         ? {}
         : { backOffUntil: new Date(backOffUntilMs).toISOString() }),
       ...(lastErrorCode === undefined ? {} : { lastErrorCode }),
+      ...(pullLimit === undefined ? {} : { pullLimit }),
     })),
   };
 }

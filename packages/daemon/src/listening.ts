@@ -35,6 +35,8 @@ export async function listenHttp(answer: RequestListener, init: ListenInit): Pro
         // Go's clients keep idle connections for 30 to 120 s, and race with a server that closes sooner.
         keepAliveTimeout: 125_000,
         headersTimeout: 5000,
+        // A Range of 1,024 parts has 24 KiB, beyond Node's 16.
+        maxHeaderSize: 64 * 1024,
         requestTimeout: 30_000,
         connectionsCheckingInterval: 1000,
       },

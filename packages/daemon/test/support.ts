@@ -1,7 +1,7 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { silentLogger } from "@shoal/runtime";
+import { type Logger, silentLogger } from "@shoal/runtime";
 import { createScriptedRegistry, type ScriptedRegistry } from "@shoal/upstream/testing";
 import { type Configuration, startDaemon } from "../src/index.ts";
 import { defaultConfiguration } from "../src/configuration.ts";
@@ -17,9 +17,25 @@ export interface TestDaemon extends AsyncDisposable {
   url(path: string): string;
 }
 
-export async function createTestDaemon(change: Partial<Configuration> = {}): Promise<TestDaemon> {
+export interface TestDaemonParts {
+  /** Disposed with the daemon. @default one that does all well */
+  readonly registry?: ScriptedRegistry;
+  readonly logger?: Logger;
+  /** `auths` of the user's Docker configuration. */
+  readonly auths?: Readonly<Record<string, unknown>>;
+}
+
+export async function createTestDaemon(
+  change: Partial<Configuration> = {},
+  parts: TestDaemonParts = {},
+): Promise<TestDaemon> {
   const folder = await mkdtemp(join(tmpdir(), "shoal-daemon-"));
-  const registry = await createScriptedRegistry();
+  const registry = parts.registry ?? (await createScriptedRegistry());
+  if (parts.auths !== undefined) {
+    await mkdir(join(folder, ".docker"));
+    const login = JSON.stringify({ auths: parts.auths });
+    await writeFile(join(folder, ".docker/config.json"), login);
+  }
   const environment = { env: { HOME: folder }, uid: 0 };
   const configuration: Configuration = {
     ...defaultConfiguration(environment),
@@ -32,7 +48,10 @@ export async function createTestDaemon(change: Partial<Configuration> = {}): Pro
     store: { minFreeBytes: 0 },
     ...change,
   };
-  const daemon = await startDaemon({ logger: silentLogger, environment }, configuration);
+  const daemon = await startDaemon(
+    { logger: parts.logger ?? silentLogger, environment },
+    configuration,
+  );
   const mirror = `http://${daemon.places.mirror[0]}`;
   return {
     registry,

@@ -27,4 +27,5 @@ export { type OciErrorCode, ociErrorBody } from "./oci-error.ts";
 export { formatPlatform, hostPlatform, parsePlatform, selectPlatform } from "./platform.ts";
 export { parseRange, type RequestedRange } from "./range.ts";
 export { formatReference, parseReference } from "./reference.ts";
+export { isSchema1, schema1Digest } from "./schema1.ts";
 export type * from "./types.ts";

@@ -4,7 +4,8 @@ export interface RequestedRange {
   readonly end: number;
 }
 
-const MAX_RANGES = 64;
+/** containers/storage asks for up to 1,024 chunks of a zstd:chunked layer at a time. */
+const MAX_RANGES = 1024;
 
 /**
  * Parses a `Range` header of bytes against a body of `sizeBytes`. RFC 9110, section 14.

@@ -1,4 +1,11 @@
-import { type Digest, formatRepository, isDigest, type Repository, type Tag } from "@shoal/oci";
+import {
+  type Digest,
+  formatRepository,
+  isDigest,
+  isSchema1,
+  type Repository,
+  type Tag,
+} from "@shoal/oci";
 import {
   type AbortOptions,
   type Clock,
@@ -123,6 +130,8 @@ export function createResolver(
       async (signal) => {
         const manifest = await fetchManifest(repository, question, signal);
         const resolution = { manifest, ageMs: 0 };
+        // Its digest is not that of its bytes, so that it can be no blob of the store.
+        if (isSchema1(manifest.mediaType)) return resolution;
         await keep(question, resolution);
         if (mayShare(repository)) {
           const keepers = ranked(question).slice(0, KEEPERS);
@@ -148,8 +157,14 @@ export function createResolver(
     const before = isDigest(name) ? undefined : await known(question);
     if (before !== undefined) {
       // Registries count GETs, not HEADs.
-      const head = await upstream.headManifest(repository, name, { accept, signal });
-      if (head.digest === before.manifest.digest) return before.manifest;
+      const head = await upstream
+        .headManifest(repository, name, { accept, signal })
+        .catch((error: unknown) => {
+          // Some answer HEAD otherwise than GET; the GET's answer counts.
+          if (hasCode(error, "ERR_UPSTREAM_NOT_FOUND", "ERR_UPSTREAM_DENIED")) return undefined;
+          throw error;
+        });
+      if (head?.digest === before.manifest.digest) return before.manifest;
     }
     return await upstream.manifest(repository, name, { accept, signal });
   }
@@ -233,7 +248,8 @@ export function createResolver(
     async answer(repository, question, lookup, options = {}) {
       const own = await known(question);
       if (lookup === "known" || (own !== undefined && fresh(question, own))) return own;
-      return await fetch(repository, question, options);
+      const found = await fetch(repository, question, options);
+      return isSchema1(found.manifest.mediaType) ? undefined : found;
     },
   };
 }

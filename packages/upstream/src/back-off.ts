@@ -1,11 +1,18 @@
 import type { RegistryHost } from "@shoal/oci";
 import { type Clock, CodedError, type Logger } from "@shoal/runtime";
+import type { PullLimit } from "./pull-limit.ts";
 import type { RegistryHealth } from "./types.ts";
 
 /** A 429 without `Retry-After` is waited out this long. */
 const DEFAULT_BACK_OFF_MS = 10_000;
 /** Docker Hub counts over six hours; nobody is taken at his word for longer. */
 const MAX_BACK_OFF_MS = 6 * 3_600_000;
+
+interface State {
+  untilMs: number;
+  lastErrorCode?: string;
+  pullLimit?: PullLimit;
+}
 
 /** Remembers which registries want to be left alone, and how they fare. */
 export interface BackOff {
@@ -15,6 +22,8 @@ export interface BackOff {
   begin(registry: RegistryHost, status: number, retryAfter: string | undefined): CodedError;
   /** Notes what another machine was told. */
   pause(registry: RegistryHost, forMs: number): void;
+  /** Notes how many pulls the registry still allows. */
+  allowed(registry: RegistryHost, limit: PullLimit): void;
   succeeded(registry: RegistryHost): void;
   failed(registry: RegistryHost, code: string): void;
   health(): readonly RegistryHealth[];
@@ -25,9 +34,9 @@ export function createBackOff(components: {
   readonly logger: Logger;
 }): BackOff {
   const { clock, logger } = components;
-  const known = new Map<RegistryHost, { untilMs: number; lastErrorCode?: string }>();
+  const known = new Map<RegistryHost, State>();
 
-  function stateOf(registry: RegistryHost): { untilMs: number; lastErrorCode?: string } {
+  function stateOf(registry: RegistryHost): State {
     const state = known.get(registry) ?? { untilMs: Number.NEGATIVE_INFINITY };
     known.set(registry, state);
     return state;
@@ -59,6 +68,9 @@ export function createBackOff(components: {
       const state = stateOf(registry);
       state.untilMs = Math.max(state.untilMs, clock.now() + Math.min(forMs, MAX_BACK_OFF_MS));
     },
+    allowed(registry, limit) {
+      stateOf(registry).pullLimit = limit;
+    },
     succeeded(registry) {
       const state = known.get(registry);
       if (state !== undefined) delete state.lastErrorCode;
@@ -69,10 +81,11 @@ export function createBackOff(components: {
     },
     health() {
       const nowMs = clock.now();
-      return [...known].map(([registry, { untilMs, lastErrorCode }]) => ({
+      return [...known].map(([registry, { untilMs, lastErrorCode, pullLimit }]) => ({
         registry,
         ...(untilMs > nowMs ? { backOffUntilMs: clock.wallNow() + untilMs - nowMs } : {}),
         ...(lastErrorCode === undefined ? {} : { lastErrorCode }),
+        ...(pullLimit === undefined ? {} : { pullLimit }),
       }));
     },
   };

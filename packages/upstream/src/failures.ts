@@ -137,6 +137,12 @@ export function statusFailure(
           : `${registry} wants a login for ${subject}${said}; run docker login or podman login for it, or check the name`,
       );
     case 403:
+      // ECR tells so of a login that is older than its 12 hours.
+      if (answer.loggedIn === true && /expired|reauthenticate/i.test(answer.said ?? ""))
+        return make(
+          "ERR_UPSTREAM_UNAUTHORIZED",
+          `the login for ${registry} has expired${said}; log in again`,
+        );
       return make(
         "ERR_UPSTREAM_DENIED",
         `${registry} denies ${subject}${said}; ask its owner for the right to pull`,

@@ -24,6 +24,7 @@ export {
   type Credentials,
 } from "./credentials.ts";
 export { createUpstreamMetrics, type UpstreamMetrics } from "./metrics.ts";
+export type { PullLimit } from "./pull-limit.ts";
 export type { RetryPolicy } from "./retry.ts";
 export { isReadOverTls, type RegistrySettings } from "./settings.ts";
 export * from "./types.ts";

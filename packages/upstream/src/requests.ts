@@ -5,6 +5,7 @@ import type { BackOff } from "./back-off.ts";
 import type { Connections } from "./connections.ts";
 import { readErrorBody, statusFailure } from "./failures.ts";
 import { outcomeOf, type RequestKind, type UpstreamMetrics } from "./metrics.ts";
+import { readPullLimit } from "./pull-limit.ts";
 import { headerOf, mediaTypeOf, readAll, type WireResponse } from "./receiver.ts";
 import { endpointUrl, type RegistryEndpoint } from "./settings.ts";
 
@@ -82,6 +83,8 @@ export function createRegistryRequests(components: {
       const { response, url, crossed } = await follow(request, authorization, options);
       const { status, headers } = response;
       const retryAfter = headerOf(headers, "retry-after");
+      const limit = crossed ? undefined : readPullLimit(headers);
+      if (limit !== undefined) backOff.allowed(endpoint.registry, limit);
       if (status === 429 || (status === 503 && retryAfter !== undefined)) {
         response.body.discard();
         throw backOff.begin(endpoint.registry, status, retryAfter);

@@ -7,6 +7,8 @@ export interface Quirk {
   readonly headers?: Readonly<Record<string, string>>;
   /** Body instead of the content's. */
   readonly body?: string | Uint8Array;
+  /** Headers that are left out. */
+  readonly omit?: readonly string[];
   /** Ignore `Range`: 200 with everything. */
   readonly noRange?: boolean;
   /** Break the connection after this many body bytes. */
@@ -55,7 +57,9 @@ export async function answer(
   const bytes = typeof content === "string" ? Buffer.from(content) : content;
   request.status = status;
   const length = quirk.chunked === true ? {} : { "content-length": String(bytes.length) };
-  response.writeHead(status, { ...length, ...headers, ...quirk.headers });
+  const sent: Record<string, string> = { ...length, ...headers, ...quirk.headers };
+  for (const name of quirk.omit ?? []) delete sent[name];
+  response.writeHead(status, sent);
   if (request.method === "HEAD") {
     response.end();
     return;

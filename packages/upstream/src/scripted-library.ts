@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { type Digest, digestOf, MEDIA_TYPES } from "@shoal/oci";
+import { type Digest, type DigestAlgorithm, digestOf, MEDIA_TYPES } from "@shoal/oci";
 
 /** Bytes with what a registry says of them. */
 interface LibraryContent {
@@ -17,11 +17,13 @@ export interface LibraryImage {
 
 /** What a scripted registry has: blobs for every repository, manifests for each. */
 export interface ScriptedLibrary {
-  addBlob(bytes: Uint8Array): Digest;
+  addBlob(bytes: Uint8Array, algorithm?: DigestAlgorithm): Digest;
   addManifest(name: string, bytes: Uint8Array, mediaType: string, tag?: string): Digest;
   addImage(name: string, tag: string, layers: readonly (number | Uint8Array)[]): LibraryImage;
   blob(digest: Digest): LibraryContent | undefined;
   manifest(name: string, reference: string): LibraryContent | undefined;
+  /** Each once. */
+  manifests(name: string): readonly LibraryContent[];
   tags(name: string): readonly string[];
 }
 
@@ -29,8 +31,8 @@ export function createScriptedLibrary(): ScriptedLibrary {
   const blobs = new Map<Digest, LibraryContent>();
   const manifests = new Map<string, LibraryContent>();
 
-  function addBlob(bytes: Uint8Array): Digest {
-    const digest = digestOf(bytes);
+  function addBlob(bytes: Uint8Array, algorithm: DigestAlgorithm = "sha256"): Digest {
+    const digest = digestOf(bytes, algorithm);
     blobs.set(digest, { bytes, digest, mediaType: "application/octet-stream" });
     return digest;
   }
@@ -80,6 +82,10 @@ export function createScriptedLibrary(): ScriptedLibrary {
     },
     blob: (digest) => blobs.get(digest),
     manifest: (name, reference) => manifests.get(`${name}:${reference}`),
+    manifests: (name) =>
+      [...manifests]
+        .filter(([key, { digest }]) => key === `${name}:${digest}`)
+        .map(([, one]) => one),
     tags(name) {
       const prefix = `${name}:`;
       return [...manifests.keys()]

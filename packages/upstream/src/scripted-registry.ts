@@ -9,6 +9,7 @@ import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import {
   type Digest,
+  type DigestAlgorithm,
   parseDistributionPath,
   parseRange,
   parseRegistryHost,
@@ -17,6 +18,7 @@ import {
   type Repository,
 } from "@shoal/oci";
 import { answer, pause, type Quirk, type RecordedRequest } from "./scripted-answer.ts";
+import { listReferrers, listTags } from "./scripted-documents.ts";
 import { createScriptedLibrary, type LibraryImage } from "./scripted-library.ts";
 
 export type ScriptedAuth =
@@ -47,6 +49,8 @@ export interface ScriptedRegistryInit {
   /** @default 127.0.0.1 */
   readonly host?: string;
   readonly auth?: ScriptedAuth;
+  /** Knows the referrers API. @default false: 404, as of older registries */
+  readonly referrers?: boolean;
 }
 
 export interface ScriptedImage extends LibraryImage {
@@ -61,7 +65,7 @@ export interface ScriptedRegistry extends AsyncDisposable {
   /** Every request that has come, token requests included, oldest first. */
   readonly requests: RecordedRequest[];
   repository(name: string): Repository;
-  addBlob(bytes: Uint8Array): Digest;
+  addBlob(bytes: Uint8Array, algorithm?: DigestAlgorithm): Digest;
   /** Under its digest, and under `tag` if one is given. */
   addManifest(name: string, bytes: Uint8Array, mediaType: string, tag?: string): Digest;
   /** An image of layers with these contents, or of random bytes of these sizes. */
@@ -144,12 +148,14 @@ export async function createScriptedRegistry(
   ): Promise<void> {
     const wanted = parseDistributionPath(url.pathname);
     if (wanted?.kind === "base") return await answer(request, response, 200, {}, "{}", quirk);
-    if (wanted?.kind === "tags") {
-      const tags = library.tags(wanted.name);
-      const body = JSON.stringify({ name: wanted.name, tags });
-      const headers = { "content-type": "application/json" };
-      return await answer(request, response, 200, headers, body, quirk);
-    }
+    const document =
+      wanted?.kind === "tags"
+        ? listTags(library, wanted, url.searchParams)
+        : wanted?.kind === "referrers" && init.referrers === true
+          ? listReferrers(library, wanted, url.searchParams)
+          : undefined;
+    if (document !== undefined)
+      return await answer(request, response, 200, document.headers, document.body, quirk);
     const content =
       wanted?.kind === "manifest"
         ? library.manifest(wanted.name, wanted.reference)
@@ -244,7 +250,7 @@ export async function createScriptedRegistry(
     origin,
     requests,
     repository,
-    addBlob: (bytes) => library.addBlob(bytes),
+    addBlob: (bytes, algorithm) => library.addBlob(bytes, algorithm),
     addManifest: (name, bytes, mediaType, tag) => library.addManifest(name, bytes, mediaType, tag),
     addImage(name, tag, layers) {
       return { repository: repository(name), ...library.addImage(name, tag, layers) };

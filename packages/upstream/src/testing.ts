@@ -1,5 +1,11 @@
 /** A scripted registry on a real socket, for tests of whatever pulls. @packageDocumentation */
 export type { Quirk, RecordedRequest } from "./scripted-answer.ts";
+export {
+  createQuirkyRegistry,
+  QUIRKY_REGISTRIES,
+  type QuirkyRegistry,
+  type RegistryQuirk,
+} from "./scripted-quirks.ts";
 export type { LibraryImage } from "./scripted-library.ts";
 export {
   createScriptedRegistry,

@@ -1,9 +1,10 @@
 import type { Digest, RegistryHost, Repository, Tag } from "@shoal/oci";
 import type { AbortOptions } from "@shoal/runtime";
+import type { PullLimit } from "./pull-limit.ts";
 
 /** A manifest as the registry sent it. */
 export interface UpstreamManifest {
-  /** Computed over `bytes`, never taken from a header. */
+  /** Computed over `bytes`, of schema 1 over its payload; never taken from a header. */
   readonly digest: Digest;
   /** The response's `Content-Type`, without parameters. */
   readonly mediaType: string;
@@ -66,6 +67,7 @@ export interface RegistryHealth {
    * a success here.
    */
   readonly lastErrorCode?: string;
+  readonly pullLimit?: PullLimit;
 }
 
 /**

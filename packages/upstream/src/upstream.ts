@@ -4,11 +4,13 @@ import {
   digestAlgorithm,
   digestOf,
   isDigest,
+  isSchema1,
   MANIFEST_ACCEPT,
   MAX_MANIFEST_BYTES,
   parseRegistryHost,
   type RegistryHost,
   type Repository,
+  schema1Digest,
   type Tag,
 } from "@shoal/oci";
 import {
@@ -76,7 +78,7 @@ type Question = Omit<RegistryRequest, "endpoint" | "repository">;
 
 const MAX_DOCUMENT_BYTES = 8 * 1024 * 1024;
 /** Registries that know no HEAD answer so; the caller asks with GET. */
-const NO_HEAD = [400, 405];
+const NO_HEAD = [400, 405, 501];
 
 /**
  * A client of registries. Makes no connection until it is asked something; disposing closes all.
@@ -198,14 +200,16 @@ export function createUpstream(components: UpstreamComponents, init: UpstreamIni
           throw tooLarge();
         }
         const bytes = await readAll(response.body, MAX_MANIFEST_BYTES, tooLarge);
-        const digest = digestOf(bytes, isDigest(name) ? digestAlgorithm(name) : "sha256");
+        const mediaType = mediaTypeOf(response.headers) ?? innerMediaType(bytes);
+        const algorithm = isDigest(name) ? digestAlgorithm(name) : "sha256";
+        const digest = (isSchema1(mediaType) ? schema1Digest : digestOf)(bytes, algorithm);
         if (isDigest(name) && digest !== name)
           throw new CodedError(
             "ERR_DIGEST_MISMATCH",
             `${repository.registry} sent other bytes for ${request.subject}; try again, and distrust it if it stays so`,
             { details: { registry: repository.registry, digest } },
           );
-        return { digest, mediaType: mediaTypeOf(response.headers) ?? innerMediaType(bytes), bytes };
+        return { digest, mediaType, bytes };
       }, options);
     },
     async headBlob(repository, digest, options = {}) {
@@ -216,7 +220,12 @@ export function createUpstream(components: UpstreamComponents, init: UpstreamIni
         subject: `blob ${digest} of ${repository.name}`,
         pass: NO_HEAD,
       });
-      return readHead(await retrying(() => requests.send(request, options), options));
+      const head = readHead(await retrying(() => requests.send(request, options), options));
+      // Some registries give every HEAD the length of its own empty body.
+      if (head.sizeBytes !== 0 || digest === digestOf(new Uint8Array(), digestAlgorithm(digest)))
+        return head;
+      const { sizeBytes: _empty, ...rest } = head;
+      return rest;
     },
     async blob(repository, digest, options = {}) {
       const request = ask(repository, {

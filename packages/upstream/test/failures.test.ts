@@ -162,6 +162,25 @@ describe("a registry", () => {
   });
 });
 
+test("ECR's 403 for a login older than 12 hours says to log in again", async () => {
+  const login = { kind: "basic", username: "AWS", password: "old" } as const;
+  await using registry = await createScriptedRegistry({ auth: login });
+  const { repository } = registry.addImage("team/app", "v1", [10]);
+  registry.script(({ headers }) =>
+    headers.authorization === undefined
+      ? undefined
+      : {
+          status: 403,
+          body: '{"errors":[{"code":"DENIED","message":"Your authorization token has expired. Reauthenticate and try again."}]}',
+        },
+  );
+  await using upstream = upstreamFor([registry], { credentials: { find: async () => login } });
+  await expect(upstream.manifest(repository, TAG)).rejects.toMatchObject({
+    code: "ERR_UPSTREAM_UNAUTHORIZED",
+    message: expect.stringContaining("log in again") as string,
+  });
+});
+
 describe("a registry that limits requests", () => {
   test.each([
     [429, { "retry-after": "120" }, 120_000],

@@ -123,7 +123,18 @@ describe("HEAD", () => {
     });
   });
 
-  test.each([400, 405])("refused with %s tells nothing", async (status) => {
+  test("of a blob with a length of 0 tells no length, unless the blob is empty", async () => {
+    await using t = await setUp();
+    t.registry.script(() => ({ headers: { "content-length": "0" } }));
+    expect(await t.upstream.headBlob(t.repository, t.image.config)).toEqual({
+      digest: t.image.config,
+      mediaType: "application/octet-stream",
+    });
+    const empty = t.registry.addBlob(new Uint8Array());
+    expect(await t.upstream.headBlob(t.repository, empty)).toMatchObject({ sizeBytes: 0 });
+  });
+
+  test.each([400, 405, 501])("refused with %s tells nothing", async (status) => {
     await using t = await setUp();
     t.registry.script(() => ({ status }));
     expect(await t.upstream.headManifest(t.repository, TAG)).toEqual({});

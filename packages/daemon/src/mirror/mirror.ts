@@ -1,8 +1,10 @@
+import { randomBytes } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import {
   type Digest,
   type DistributionRequest,
   isDigest,
+  isSchema1,
   parseDistributionPath,
   parseManifest,
   parseRange,
@@ -17,8 +19,10 @@ import { createAnswerDeadline } from "./answer-deadline.ts";
 import { clientSignal, failureOf, sendError } from "./answers.ts";
 import { BodyCut, sendBody } from "./body.ts";
 import type { ImageNames } from "./image-names.ts";
-import { createSizes } from "./sizes.ts";
 import type { MirrorMetrics } from "./metrics.ts";
+import { nextPageLink } from "./next-page.ts";
+import { partialContent } from "./partial-content.ts";
+import { createSizes } from "./sizes.ts";
 
 export interface MirrorComponents {
   readonly swarm: Pick<Swarm, "resolve" | "open" | "stat">;
@@ -34,6 +38,7 @@ interface Exchange {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly signal: AbortSignal;
+  readonly url: URL;
   readonly query: URLSearchParams;
 }
 
@@ -68,7 +73,8 @@ export function createMirror(components: MirrorComponents): Mirror {
       ...(accept === undefined ? {} : { accept }),
     });
     remember(found);
-    if (!isDigest(reference)) names.resolved(repository, reference, found);
+    if (!isDigest(reference) && !isSchema1(found.mediaType))
+      names.resolved(repository, reference, found);
     const headers: Record<string, string | number> = {
       "content-type": found.mediaType,
       "content-length": found.bytes.length,
@@ -99,7 +105,6 @@ export function createMirror(components: MirrorComponents): Mirror {
       ...(toldBytes === undefined ? {} : { sizeBytes: toldBytes }),
     };
     const headers = {
-      "content-type": "application/octet-stream",
       "docker-content-digest": digest,
       "accept-ranges": "bytes",
       etag: `"${digest}"`,
@@ -107,7 +112,7 @@ export function createMirror(components: MirrorComponents): Mirror {
     // What needs no bytes must not begin a transfer.
     if (request.method === "HEAD") {
       const { sizeBytes } = await swarm.stat(asked, { signal });
-      response.writeHead(200, { ...headers, "content-length": sizeBytes });
+      response.writeHead(200, { ...headers, ...partialContent(undefined, sizeBytes, "").headers });
       response.end();
       return;
     }
@@ -123,30 +128,22 @@ export function createMirror(components: MirrorComponents): Mirror {
       }
     }
     await using blob = await swarm.open(asked, { signal });
-    // Several ranges are answered with everything, which RFC 9110, section 14.2, allows.
-    const single = wanted?.length === 1 ? wanted[0] : undefined;
-    const range = single ?? { start: 0, end: blob.sizeBytes };
+    const content = partialContent(wanted, blob.sizeBytes, randomBytes(16).toString("hex"));
     await sendBody(response, {
-      status: single === undefined ? 200 : 206,
-      headers: {
-        ...headers,
-        "content-length": range.end - range.start,
-        ...(single === undefined
-          ? {}
-          : { "content-range": `bytes ${range.start}-${range.end - 1}/${blob.sizeBytes}` }),
-      },
-      chunks: blob.stream(range, { signal }),
+      status: content.status,
+      headers: { ...headers, ...content.headers },
+      chunks: content.chunks((range) => blob.stream(range, { signal })),
       clock,
       signal,
       onBytes: (lengthBytes) => metrics.sentBytes.add(lengthBytes),
     });
   }
 
-  function answerDocument({ request, response }: Exchange, document: UpstreamDocument): void {
+  function answerDocument({ request, response, url }: Exchange, document: UpstreamDocument): void {
     response.writeHead(200, {
       "content-type": document.mediaType,
       "content-length": document.bytes.length,
-      ...(document.next === undefined ? {} : { link: `<${document.next}>; rel="next"` }),
+      ...(document.next === undefined ? {} : { link: nextPageLink(url, document.next) }),
       ...(document.filtersApplied === undefined
         ? {}
         : { "oci-filters-applied": document.filtersApplied }),
@@ -208,7 +205,8 @@ export function createMirror(components: MirrorComponents): Mirror {
       else {
         using deadline = createAnswerDeadline(response, clock);
         const signal = AbortSignal.any([clientSignal(request, response), deadline.signal]);
-        await answer({ request, response, signal, query: url.searchParams }, asked);
+        const query = new URLSearchParams(url.search);
+        await answer({ request, response, signal, url, query }, asked);
       }
     } catch (error) {
       if (error instanceof BodyCut)
