@@ -21,6 +21,7 @@ const seconds = z
   .number()
   .nonnegative()
   .max(10 * 365 * 24 * 3600);
+const timeout = z.number().min(0.1).max(600);
 const registryKey = z.string().refine((text) => parses(() => parseRegistryHost(text)), {
   message: "write a registry's host, with :PORT where it has one",
 });
@@ -41,6 +42,15 @@ const RegistrySchema = z.strictObject({
     .optional(),
   clientKeyFile: z.string().describe("PEM file of that certificate's key").optional(),
   insecureSkipVerify: z.boolean().describe("Accept any certificate. Default: false").optional(),
+  proxy: z
+    .string()
+    .describe("HTTP proxy for its requests, or none. Default: as HTTPS_PROXY and NO_PROXY say")
+    .optional(),
+  connectTimeoutSeconds: timeout.describe("For a connection to come up. Default: 10").optional(),
+  headersTimeoutSeconds: timeout.describe("For an answer to begin. Default: 30").optional(),
+  idleTimeoutSeconds: timeout
+    .describe("For silence in the midst of an answer. Default: 15")
+    .optional(),
   allowPrivate: z
     .boolean()
     .describe("Its redirects and token server may be at private addresses. Default: false")

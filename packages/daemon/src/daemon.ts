@@ -100,6 +100,7 @@ export async function startDaemon(
         registries: configuration.registries,
         allowPrivate: configuration.upstream.allowPrivate,
         configurationFile: components.configurationFile,
+        proxyEnvironment: environment.env,
         certificateFolders: certificateFolders({ env: environment.env, homeDir }),
         credentials: createAuthFileCredentials(
           { logger },

@@ -275,6 +275,7 @@ function isPassing(error: unknown): boolean {
   return hasCode(
     error,
     "ERR_UPSTREAM_UNREACHABLE",
+    "ERR_UPSTREAM_PROXY",
     "ERR_UPSTREAM_UNKNOWN_HOST",
     "ERR_UPSTREAM_TIMEOUT",
     "ERR_UPSTREAM_RATE_LIMITED",

@@ -7,7 +7,9 @@ import { forbiddenAddress, guardLookup, isPublicAddress, literalAddress } from "
 import type { Certificates, OwnCertificates } from "./certificates.ts";
 import { networkFailure } from "./failures.ts";
 import { createReceiver, type WireResponse } from "./receiver.ts";
+import type { ChooseProxy, Proxy } from "./proxy.ts";
 import type { RegistryEndpoint } from "./settings.ts";
+import { proxyRefusal, proxyUnreachable, tunnelThrough } from "./tunnel.ts";
 
 /** How long silence is borne. */
 export interface UpstreamTimeouts {
@@ -47,6 +49,14 @@ export interface Connections extends AsyncDisposable {
   ): Promise<WireResponse>;
 }
 
+/** How a request leaves: the connections, and the proxy behind them where one is. */
+interface Route {
+  readonly pool: Pool;
+  readonly proxy: Proxy | undefined;
+}
+
+const NO_CERTIFICATES: OwnCertificates = { authorities: [], version: "" };
+
 /** A registry may redirect to ever new hosts; connections to more than this many are not kept. */
 const MAX_POOLS = 64;
 
@@ -54,11 +64,13 @@ export function createConnections(
   components: {
     readonly lookup?: LookupFunction | undefined;
     readonly certificates: Certificates;
+    readonly proxyFor: ChooseProxy;
     readonly received: (bytes: number) => void;
   },
   init: ConnectionsInit,
 ): Connections {
   const lookup: LookupFunction = components.lookup ?? dnsLookup;
+  const { timeouts } = init;
   const pools = new Map<string, Pool>();
   let closed: CodedError | undefined;
   let publicContext: SecureContext | undefined;
@@ -100,7 +112,10 @@ export function createConnections(
     url: URL,
     trusted: boolean,
     certificates: OwnCertificates | undefined,
+    proxy: Proxy | undefined,
   ): Pool {
+    const { settings } = endpoint;
+    const timeout = milliseconds(settings.connectTimeoutSeconds) ?? timeouts.connectMs ?? 10_000;
     const isRegistry = url.hostname === endpoint.base.hostname;
     const refuse = (hostname: string): Error => refusalOf(endpoint, url, hostname);
     const tls =
@@ -108,26 +123,46 @@ export function createConnections(
         ? {}
         : {
             secureContext: secureContext(certificates, isRegistry),
-            rejectUnauthorized: !(isRegistry && endpoint.settings.insecureSkipVerify === true),
+            rejectUnauthorized: !(isRegistry && settings.insecureSkipVerify === true),
           };
-    return new Pool(url.origin, {
-      connections: init.maxConnections,
-      // More than Node's 4 s, for the pauses between one layer and the next.
-      keepAliveTimeout: 15_000,
-      headersTimeout: init.timeouts.headersMs ?? 30_000,
-      bodyTimeout: init.timeouts.idleMs ?? 15_000,
-      connect: keepingFirstError(
-        buildConnector({
-          ...tls,
-          allowH2: false,
-          timeout: init.timeouts.connectMs ?? 10_000,
-          lookup: trusted ? lookup : guardLookup(lookup, refuse),
-        }),
-      ),
+    const common = { allowH2: false, timeout };
+    const toProxy = buildConnector({
+      ...common,
+      lookup,
+      ...(proxy?.url.protocol === "https:"
+        ? { secureContext: secureContext(certificates ?? NO_CERTIFICATES, false) }
+        : {}),
     });
+    const connect =
+      proxy === undefined
+        ? // The proxy looks names up, so that only here an address can be checked after DNS.
+          buildConnector({
+            ...common,
+            ...tls,
+            lookup: trusted ? lookup : guardLookup(lookup, refuse),
+          })
+        : certificates === undefined
+          ? toProxy
+          : tunnelThrough(
+              proxy,
+              { toProxy, overTunnel: buildConnector({ ...common, ...tls }) },
+              timeout,
+            );
+    return new Pool(
+      proxy !== undefined && certificates === undefined ? proxy.url.origin : url.origin,
+      {
+        connections: init.maxConnections,
+        // More than Node's 4 s, for the pauses between one layer and the next.
+        keepAliveTimeout: 15_000,
+        headersTimeout:
+          milliseconds(settings.headersTimeoutSeconds) ?? timeouts.headersMs ?? 30_000,
+        bodyTimeout: milliseconds(settings.idleTimeoutSeconds) ?? timeouts.idleMs ?? 15_000,
+        connect: keepingFirstError(connect),
+      },
+    );
   }
 
-  async function poolFor(endpoint: RegistryEndpoint, url: URL): Promise<Pool> {
+  async function routeFor(endpoint: RegistryEndpoint, url: URL): Promise<Route> {
     const trusted = isTrusted(endpoint, url);
     const literal = literalAddress(url.hostname);
     if (!trusted && literal !== undefined && !isPublicAddress(literal))
@@ -140,8 +175,9 @@ export function createConnections(
       certificates?.version || Object.values(endpoint.settings).some((value) => value !== undefined)
         ? `${endpoint.registry} ${certificates?.version ?? ""}`
         : "";
-    const key = `${url.origin} ${trusted} ${own}`;
-    const pool = pools.get(key) ?? openPool(endpoint, url, trusted, certificates);
+    const proxy = components.proxyFor(url, endpoint.settings.proxy);
+    const key = `${url.origin} ${trusted} ${proxy?.url.origin ?? ""} ${own}`;
+    const pool = pools.get(key) ?? openPool(endpoint, url, trusted, certificates, proxy);
     pools.delete(key);
     pools.set(key, pool);
     const oldest = pools.entries().next().value;
@@ -149,7 +185,7 @@ export function createConnections(
       pools.delete(oldest[0]);
       void oldest[1].close();
     }
-    return pool;
+    return { pool, proxy };
   }
 
   return {
@@ -162,28 +198,40 @@ export function createConnections(
         host: url.host,
         plainHttp: url.protocol === "http:",
       };
-      const pool = await raceSignal(poolFor(endpoint, url), options.signal);
+      const { pool, proxy } = await raceSignal(routeFor(endpoint, url), options.signal);
+      // Over TLS the proxy is behind the connection; else it is who is asked, by whole URLs.
+      const asked = url.protocol === "http:" ? proxy : undefined;
       const receiver = createReceiver(
         options.signal,
-        (error) => networkFailure(error, context),
+        (error) =>
+          asked === undefined || error instanceof CodedError
+            ? networkFailure(error, context)
+            : proxyUnreachable(asked, error),
         components.received,
       );
       pool.dispatch(
         {
-          origin: url.origin,
+          origin: asked?.url.origin ?? url.origin,
           method: request.method,
-          path: `${url.pathname}${url.search}`,
+          path: `${asked === undefined ? "" : url.origin}${url.pathname}${url.search}`,
           headers: {
             "user-agent": init.userAgent,
             // Some registries gzip blobs, whose digest is that of the bytes before.
             "accept-encoding": "identity",
             ...request.headers,
+            ...(asked === undefined ? {} : { host: url.host }),
+            ...(asked?.authorization === undefined
+              ? {}
+              : { "proxy-authorization": asked.authorization }),
           },
           body: request.body ?? null,
         },
         receiver.handler,
       );
-      return await receiver.response;
+      const response = await receiver.response;
+      if (asked === undefined || response.status !== 407) return response;
+      response.body.discard();
+      throw proxyRefusal(asked, url.host, response.status);
     },
     async [Symbol.asyncDispose]() {
       const gone = new CodedError(
@@ -196,6 +244,10 @@ export function createConnections(
       await Promise.all(open.map(async (pool) => await pool.destroy(gone)));
     },
   };
+}
+
+function milliseconds(seconds: number | undefined): number | undefined {
+  return seconds === undefined ? undefined : seconds * 1000;
 }
 
 /**

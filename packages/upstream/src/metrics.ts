@@ -63,6 +63,7 @@ const OUTCOMES: Readonly<Record<string, RequestOutcome>> = {
   ERR_UPSTREAM_UNREACHABLE: "unreachable",
   ERR_UPSTREAM_UNKNOWN_HOST: "unreachable",
   ERR_UPSTREAM_TIMEOUT: "unreachable",
+  ERR_UPSTREAM_PROXY: "unreachable",
 };
 
 /** The label for an error's code. */

@@ -1,5 +1,6 @@
 import type { RegistryHost } from "@shoal/oci";
 import { CodedError } from "@shoal/runtime";
+import { parseProxy } from "./proxy.ts";
 
 /** What a site says about one registry, under `registries.<host>` of the configuration. */
 export interface RegistrySettings {
@@ -14,6 +15,14 @@ export interface RegistrySettings {
   readonly clientKeyFile?: string | undefined;
   /** Accept any certificate of the registry's own host. @default false */
   readonly insecureSkipVerify?: boolean | undefined;
+  /** HTTP proxy for all of its requests, whatever the environment says: `http://10.0.0.1:3128`, or `none`. */
+  readonly proxy?: string | undefined;
+  /** @default 10 */
+  readonly connectTimeoutSeconds?: number | undefined;
+  /** From a request to its answer's headers. @default 30 */
+  readonly headersTimeoutSeconds?: number | undefined;
+  /** Of silence in a body. @default 15 */
+  readonly idleTimeoutSeconds?: number | undefined;
   /** Its redirects and its token server may lead to private addresses. @default false */
   readonly allowPrivate?: boolean | undefined;
   /** Origins that may hand out its tokens beside its own domain: `https://auth.example.net`. */
@@ -44,7 +53,7 @@ function isLoopbackName(hostname: string): boolean {
 
 /**
  * Finds out where a registry is. Pure.
- * @throws ERR_REGISTRY_SETTINGS when the settings name no usable URL, or half of a client certificate
+ * @throws ERR_REGISTRY_SETTINGS when the settings name no usable URL or proxy, or half of a client certificate
  */
 export function resolveEndpoint(
   registry: RegistryHost,
@@ -57,6 +66,8 @@ export function resolveEndpoint(
       `registries.${registry} has one of clientCertFile and clientKeyFile alone; name the files of the certificate and of its key, or neither`,
       { details: { registry } },
     );
+  if (settings?.proxy !== undefined && settings.proxy !== "none")
+    parseProxy(settings.proxy, `registries.${registry}.proxy`);
   const base = baseUrl(registry, settings ?? {});
   base.pathname = base.pathname.replace(/\/+$/, "");
   return { registry, base, configured: settings !== undefined, settings: settings ?? {} };

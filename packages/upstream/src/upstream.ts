@@ -37,6 +37,7 @@ import { isTransient } from "./failures.ts";
 import { nextPage } from "./link.ts";
 import { createUpstreamMetrics, type RequestOutcome } from "./metrics.ts";
 import { contentLength, headerOf, mediaTypeOf, readAll, type WireResponse } from "./receiver.ts";
+import { createProxyChoice } from "./proxy.ts";
 import { createRegistryRequests, type RegistryRequest } from "./requests.ts";
 import { type RetryPolicy, withRetries } from "./retry.ts";
 import { type RegistryEndpoint, type RegistrySettings, resolveEndpoint } from "./settings.ts";
@@ -60,6 +61,8 @@ export interface UpstreamInit {
   readonly registries?: Readonly<Record<string, RegistrySettings>> | undefined;
   /** Folders with a folder of certificates for each registry, the first with a client certificate wins. @default none */
   readonly certificateFolders?: readonly string[] | undefined;
+  /** Holds `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`: `process.env` outside tests. @default none: no proxy */
+  readonly proxyEnvironment?: Readonly<Record<string, string | undefined>> | undefined;
   /** @default none: every registry is asked as nobody */
   readonly credentials?: Credentials | undefined;
   /** Dial private and local addresses for every registry, for sites whose registries are private. @default false */
@@ -97,6 +100,7 @@ export function createUpstream(components: UpstreamComponents, init: UpstreamIni
         { clock, logger },
         { folders: init.certificateFolders ?? [] },
       ),
+      proxyFor: createProxyChoice(init.proxyEnvironment ?? {}),
       received: metrics.received,
     },
     {
