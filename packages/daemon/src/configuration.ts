@@ -35,6 +35,11 @@ const RegistrySchema = z.strictObject({
     .string()
     .describe("URL that stands for the registry: http://10.0.0.2:5000")
     .optional(),
+  endpoints: z
+    .array(z.string())
+    .describe("URLs of mirrors that are asked before it, in this order")
+    .optional(),
+  endpointsOnly: z.boolean().describe("Never ask the registry itself. Default: false").optional(),
   caFile: z.string().describe("PEM file of authorities trusted beside the system's").optional(),
   clientCertFile: z
     .string()

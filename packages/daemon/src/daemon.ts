@@ -129,7 +129,7 @@ export async function startDaemon(
       {
         ...configuredLimits(configuration),
         mayShare: createShareRules(configuration.share),
-        overTls: (registry) => isReadOverTls(registry, configuration.registries[registry]),
+        overTls: (registry) => isReadOverTls(registry, configuration.registries),
         resolve: {
           freshMs: configuration.resolve.freshSeconds * 1000,
           staleMaxMs: configuration.resolve.staleMaxSeconds * 1000,

@@ -1,9 +1,10 @@
 import { type AbortOptions, type Clock, CodedError } from "@shoal/runtime";
 import { createBlobBody, type OpenRange } from "./blob-body.ts";
 import { parseContentRange } from "./content-range.ts";
+import type { Sources, Target } from "./endpoints.ts";
 import { isTransient } from "./failures.ts";
 import { contentLength, headerOf, type WireResponse } from "./receiver.ts";
-import type { RegistryRequest, RegistryRequests } from "./requests.ts";
+import { at, type RegistryQuestion, type RegistryRequests } from "./requests.ts";
 import { type RetryPolicy, withRetries } from "./retry.ts";
 import type { BlobOptions, UpstreamBlob } from "./types.ts";
 
@@ -15,29 +16,55 @@ export async function openBlob(
     readonly clock: Clock;
     readonly random: () => number;
     readonly requests: RegistryRequests;
+    readonly sources: Sources;
   },
   policy: RetryPolicy,
-  request: RegistryRequest,
+  question: RegistryQuestion,
   options: BlobOptions,
 ): Promise<UpstreamBlob> {
   const { start = 0, end, sizeBytes, signal } = options;
-  const { registry } = request.endpoint;
+  const { requests, sources } = components;
+  const { registry } = question.repository;
+  let served: Target | undefined;
   if (end !== undefined && end <= start) return { start, ...sized(sizeBytes), body: nothing() };
 
-  const fail = (code: `ERR_${string}`, message: string, status: number): CodedError =>
-    new CodedError(code, message, { details: { registry, status, start, sizeBytes } });
+  const fail = (
+    code: `ERR_${string}`,
+    { endpoint }: Target,
+    problem: string,
+    status: number,
+  ): CodedError =>
+    new CodedError(code, `${endpoint.registry} ${problem}`, {
+      details: { registry: endpoint.registry, status, start, sizeBytes },
+    });
 
   async function open(from: number, openOptions: AbortOptions): Promise<OpenRange> {
+    return await sources.ask(
+      question.repository,
+      async (target) => {
+        const range = await openAt(target, from, openOptions);
+        served = target;
+        return range;
+      },
+      openOptions,
+    );
+  }
+  async function openAt(
+    target: Target,
+    from: number,
+    openOptions: AbortOptions,
+  ): Promise<OpenRange> {
     const partial = from > 0 || end !== undefined;
-    const headers: Record<string, string> = { ...request.headers };
+    const headers: Record<string, string> = { ...question.headers };
     if (partial) headers["range"] = `bytes=${from}-${end === undefined ? "" : end - 1}`;
-    const response = await components.requests.send({ ...request, headers }, openOptions);
+    const response = await requests.send(at(target, { ...question, headers }), openOptions);
     const range = readRange(response, from, end);
     if (range === undefined) {
       response.body.close();
       throw fail(
         "ERR_UPSTREAM_STATUS",
-        `${registry} answered a range of a blob with another one, or with none; its operator must repair that`,
+        target,
+        `answered a range of a blob with another one, or with none; its operator must repair that`,
         response.status,
       );
     }
@@ -45,7 +72,8 @@ export async function openBlob(
       response.body.close();
       throw fail(
         "ERR_UPSTREAM_TOO_LONG",
-        `${registry} has ${range.sizeBytes} bytes for a blob of ${sizeBytes}; its content is not what its manifest says`,
+        target,
+        `has ${range.sizeBytes} bytes for a blob of ${sizeBytes}; its content is not what its manifest says`,
         response.status,
       );
     }
@@ -64,7 +92,10 @@ export async function openBlob(
       sizeBytes: sizeBytes ?? first.sizeBytes,
       maxAttempts: RESUME_ATTEMPTS,
       baseMs: policy.baseMs,
-      reopen: open,
+      async reopen(from, reopenOptions) {
+        if (served !== undefined) sources.broke(served);
+        return await open(from, reopenOptions);
+      },
     },
     { signal },
   );

@@ -23,9 +23,10 @@ export {
   createAuthFileCredentials,
   type Credentials,
 } from "./credentials.ts";
+export { isReadOverTls } from "./endpoints.ts";
 export { createUpstreamMetrics, type UpstreamMetrics } from "./metrics.ts";
 export type { PullLimit } from "./pull-limit.ts";
 export type { RetryPolicy } from "./retry.ts";
-export { isReadOverTls, type RegistrySettings } from "./settings.ts";
+export type { RegistrySettings } from "./settings.ts";
 export * from "./types.ts";
 export { createUpstream, type UpstreamComponents, type UpstreamInit } from "./upstream.ts";

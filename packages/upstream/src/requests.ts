@@ -3,6 +3,7 @@ import { type AbortOptions, type Clock, CodedError } from "@shoal/runtime";
 import type { Authorization, Authorizer } from "./authorization.ts";
 import type { BackOff } from "./back-off.ts";
 import type { Connections } from "./connections.ts";
+import type { Target } from "./endpoints.ts";
 import { readErrorBody, statusFailure } from "./failures.ts";
 import { outcomeOf, type RequestKind, type UpstreamMetrics } from "./metrics.ts";
 import { readPullLimit } from "./pull-limit.ts";
@@ -21,6 +22,14 @@ export interface RegistryRequest {
   readonly subject: string;
   /** Statuses beside 2xx that are handed back instead of thrown. */
   readonly pass?: readonly number[];
+}
+
+/** What is asked of whatever stands for a registry: its path is one within the repository, `manifests/v1`. */
+export type RegistryQuestion = Omit<RegistryRequest, "endpoint">;
+
+/** The request that puts a question to one of the places that can answer it. Pure. */
+export function at({ endpoint, repository }: Target, question: RegistryQuestion): RegistryRequest {
+  return { ...question, endpoint, repository, path: `/v2/${repository.name}/${question.path}` };
 }
 
 /** Asks a registry once: with authorization, along redirects, its refusals turned into errors. */

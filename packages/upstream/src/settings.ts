@@ -8,6 +8,10 @@ export interface RegistrySettings {
   readonly plainHttp?: boolean | undefined;
   /** URL that stands for the registry, with a path prefix where it has one: `http://10.0.0.2:5000`. */
   readonly endpoint?: string | undefined;
+  /** URLs that are asked before it, in this order: mirrors, accelerators. Each is a registry by its own host. */
+  readonly endpoints?: readonly string[] | undefined;
+  /** Never ask the registry itself. @default false */
+  readonly endpointsOnly?: boolean | undefined;
   /** PEM file of certificate authorities that are trusted for this registry beside the system's. */
   readonly caFile?: string | undefined;
   /** PEM file of the certificate that this machine shows to the registry's own host, and that of its key. */
@@ -73,32 +77,9 @@ export function resolveEndpoint(
   return { registry, base, configured: settings !== undefined, settings: settings ?? {} };
 }
 
-/** Whether a registry is read over TLS with a certificate that is checked, by its settings. Pure. */
-export function isReadOverTls(
-  registry: RegistryHost,
-  settings: RegistrySettings | undefined,
-): boolean {
-  if (settings?.insecureSkipVerify === true) return false;
-  return resolveEndpoint(registry, settings).base.protocol === "https:";
-}
-
 function baseUrl(registry: RegistryHost, settings: RegistrySettings): URL {
-  if (settings.endpoint !== undefined) {
-    const url = URL.parse(settings.endpoint);
-    const usable =
-      url !== null &&
-      (url.protocol === "http:" || url.protocol === "https:") &&
-      url.username === "" &&
-      url.password === "" &&
-      url.search === "" &&
-      url.hash === "";
-    if (usable) return url;
-    throw new CodedError(
-      "ERR_REGISTRY_SETTINGS",
-      `registries.${registry}.endpoint is not an http:// or https:// URL without credentials and query; write for example http://10.0.0.2:5000`,
-      { details: { registry } },
-    );
-  }
+  if (settings.endpoint !== undefined)
+    return parseEndpointUrl(settings.endpoint, `registries.${registry}.endpoint`, registry);
   const host = isDockerHub(registry) ? "registry-1.docker.io" : registry;
   const url = URL.parse(`https://${host}`);
   if (url === null || url.hostname === "" || url.pathname !== "/")
@@ -109,6 +90,28 @@ function baseUrl(registry: RegistryHost, settings: RegistrySettings): URL {
     );
   const plain = settings.plainHttp ?? isLoopbackName(url.hostname);
   return plain ? new URL(`http://${host}`) : url;
+}
+
+/**
+ * Parses a URL that stands for a registry.
+ * @param name the setting that holds it, for messages
+ * @throws ERR_REGISTRY_SETTINGS
+ */
+export function parseEndpointUrl(text: string, name: string, registry: RegistryHost): URL {
+  const url = URL.parse(text);
+  const usable =
+    url !== null &&
+    (url.protocol === "http:" || url.protocol === "https:") &&
+    url.username === "" &&
+    url.password === "" &&
+    url.search === "" &&
+    url.hash === "";
+  if (usable) return url;
+  throw new CodedError(
+    "ERR_REGISTRY_SETTINGS",
+    `${name} is not an http:// or https:// URL without credentials and query; write for example http://10.0.0.2:5000`,
+    { details: { registry } },
+  );
 }
 
 /** The URL of a distribution path, such as `/v2/library/alpine/tags/list`. */

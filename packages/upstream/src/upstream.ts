@@ -8,7 +8,6 @@ import {
   MANIFEST_ACCEPT,
   MAX_MANIFEST_BYTES,
   parseRegistryHost,
-  type RegistryHost,
   type Repository,
   schema1Digest,
   type Tag,
@@ -33,16 +32,28 @@ import { openBlob } from "./blob.ts";
 import { createCertificates } from "./certificates.ts";
 import { createConnections, type UpstreamTimeouts } from "./connections.ts";
 import { anonymous, type Credentials } from "./credentials.ts";
+import { createSources } from "./endpoints.ts";
 import { isTransient } from "./failures.ts";
 import { nextPage } from "./link.ts";
 import { createUpstreamMetrics, type RequestOutcome } from "./metrics.ts";
 import { contentLength, headerOf, mediaTypeOf, readAll, type WireResponse } from "./receiver.ts";
 import { createProxyChoice } from "./proxy.ts";
-import { createRegistryRequests, type RegistryRequest } from "./requests.ts";
+import {
+  at,
+  createRegistryRequests,
+  type RegistryQuestion,
+  type RegistryRequest,
+} from "./requests.ts";
 import { type RetryPolicy, withRetries } from "./retry.ts";
-import { type RegistryEndpoint, type RegistrySettings, resolveEndpoint } from "./settings.ts";
+import type { RegistrySettings } from "./settings.ts";
 import { createTokens, type SendToTokenServer } from "./tokens.ts";
-import type { ManifestOptions, Upstream, UpstreamDocument } from "./types.ts";
+import type {
+  ManifestOptions,
+  Upstream,
+  UpstreamDocument,
+  UpstreamHead,
+  UpstreamManifest,
+} from "./types.ts";
 
 export interface UpstreamComponents {
   readonly clock: Clock;
@@ -75,9 +86,6 @@ export interface UpstreamInit {
   /** Tries of requests whose connection breaks or whose answer is a 5xx, and the first wait. @default 3 tries, 200 ms */
   readonly retry?: RetryPolicy | undefined;
 }
-
-/** What is asked, with a path within the repository. */
-type Question = Omit<RegistryRequest, "endpoint" | "repository">;
 
 const MAX_DOCUMENT_BYTES = 8 * 1024 * 1024;
 /** Registries that know no HEAD answer so; the caller asks with GET. */
@@ -131,36 +139,47 @@ export function createUpstream(components: UpstreamComponents, init: UpstreamIni
   const authorizer = createAuthorizer({ tokens, credentials: init.credentials ?? anonymous });
   const requests = createRegistryRequests({ clock, connections, authorizer, backOff, metrics });
 
-  const endpoints = new Map<string, RegistryEndpoint>();
-  for (const [host, settings] of Object.entries(init.registries ?? {})) {
-    const registry = parseRegistryHost(host);
-    endpoints.set(registry, resolveEndpoint(registry, settings));
+  const registries = init.registries ?? {};
+  const sources = createSources({ clock, logger }, registries);
+  for (const [host, settings] of Object.entries(registries))
     if (settings.insecureSkipVerify === true)
-      logger.warn({ registry }, "the certificate of a registry is not checked, as configured");
-  }
-  const endpointOf = (registry: RegistryHost): RegistryEndpoint =>
-    endpoints.get(registry) ?? resolveEndpoint(registry, undefined);
+      logger.warn(
+        { registry: parseRegistryHost(host) },
+        "the certificate of a registry is not checked, as configured",
+      );
 
-  function ask(repository: Repository, rest: Question): RegistryRequest {
-    const path = `/v2/${repository.name}/${rest.path}`;
-    return { endpoint: endpointOf(repository.registry), repository, ...rest, path };
-  }
   function retryable(error: unknown): boolean {
     if (!isTransient(error)) return false;
     logger.debug({ code: error.code, ...error.details }, "a registry's answer is asked for again");
     return true;
   }
+  /** Puts a question to the registry's sources until one has answered it, and to all of them again. */
   async function retrying<Result>(
-    attempt: () => Promise<Result>,
+    question: RegistryQuestion,
+    attempt: (request: RegistryRequest) => Promise<Result>,
     options: AbortOptions,
   ): Promise<Result> {
-    return await withRetries({ clock, random }, policy, retryable, attempt, options);
+    const once = async (): Promise<Result> =>
+      await sources.ask(
+        question.repository,
+        async (target) => await attempt(at(target, question)),
+        options,
+      );
+    return await withRetries({ clock, random }, policy, retryable, once, options);
+  }
+  async function head(question: RegistryQuestion, options: AbortOptions): Promise<UpstreamHead> {
+    const answer = async (request: RegistryRequest): Promise<UpstreamHead> => {
+      const response = await requests.send(request, options);
+      if (question.kind === "manifest_head") refusePage(request, response);
+      return readHead(response);
+    };
+    return await retrying(question, answer, options);
   }
   async function document(
-    request: RegistryRequest,
+    question: RegistryQuestion,
     options: AbortOptions,
   ): Promise<UpstreamDocument> {
-    return await retrying(async () => {
+    const answer = async (request: RegistryRequest): Promise<UpstreamDocument> => {
       const response = await requests.send(request, options);
       refuseEncoding(request, response);
       refusePage(request, response);
@@ -174,7 +193,8 @@ export function createUpstream(components: UpstreamComponents, init: UpstreamIni
             { details: { registry: request.endpoint.registry } },
           ),
       );
-      const next = nextPage(headerOf(response.headers, "link"), request.path);
+      const { repository, path } = question;
+      const next = nextPage(headerOf(response.headers, "link"), `/v2/${repository.name}/${path}`);
       const filtersApplied = headerOf(response.headers, "oci-filters-applied");
       return {
         mediaType: mediaTypeOf(response.headers) ?? "application/json",
@@ -182,19 +202,17 @@ export function createUpstream(components: UpstreamComponents, init: UpstreamIni
         ...(next === undefined ? {} : { next }),
         ...(filtersApplied === undefined ? {} : { filtersApplied }),
       };
-    }, options);
+    };
+    return await retrying(question, answer, options);
   }
 
   return {
     async headManifest(repository, name, options = {}) {
-      const request = ask(repository, manifestRequest("HEAD", repository, name, options));
-      const response = await retrying(() => requests.send(request, options), options);
-      refusePage(request, response);
-      return readHead(response);
+      return await head(manifestRequest("HEAD", repository, name, options), options);
     },
     async manifest(repository, name, options = {}) {
-      const request = ask(repository, manifestRequest("GET", repository, name, options));
-      return await retrying(async () => {
+      const question = manifestRequest("GET", repository, name, options);
+      const answer = async (request: RegistryRequest): Promise<UpstreamManifest> => {
         const response = await requests.send(request, options);
         refuseEncoding(request, response);
         refusePage(request, response);
@@ -214,30 +232,33 @@ export function createUpstream(components: UpstreamComponents, init: UpstreamIni
             { details: { registry: repository.registry, digest } },
           );
         return { digest, mediaType, bytes };
-      }, options);
+      };
+      return await retrying(question, answer, options);
     },
     async headBlob(repository, digest, options = {}) {
-      const request = ask(repository, {
+      const question: RegistryQuestion = {
+        repository,
         kind: "blob_head",
         method: "HEAD",
         path: `blobs/${digest}`,
         subject: `blob ${digest} of ${repository.name}`,
         pass: NO_HEAD,
-      });
-      const head = readHead(await retrying(() => requests.send(request, options), options));
+      };
+      const answer = await head(question, options);
       // Some registries give every HEAD the length of its own empty body.
-      if (head.sizeBytes !== 0 || digest === digestOf(new Uint8Array(), digestAlgorithm(digest)))
-        return head;
-      const { sizeBytes: _empty, ...rest } = head;
+      if (answer.sizeBytes !== 0 || digest === digestOf(new Uint8Array(), digestAlgorithm(digest)))
+        return answer;
+      const { sizeBytes: _empty, ...rest } = answer;
       return rest;
     },
     async blob(repository, digest, options = {}) {
-      const request = ask(repository, {
+      const question: RegistryQuestion = {
+        repository,
         kind: "blob",
         method: "GET",
         path: `blobs/${digest}`,
         subject: `blob ${digest} of ${repository.name}`,
-      });
+      };
       const guarded = {
         async send(sent: RegistryRequest, sendOptions: AbortOptions): Promise<WireResponse> {
           const response = await requests.send(sent, sendOptions);
@@ -245,26 +266,33 @@ export function createUpstream(components: UpstreamComponents, init: UpstreamIni
           return response;
         },
       };
-      return await openBlob({ clock, random, requests: guarded }, policy, request, options);
+      return await openBlob(
+        { clock, random, requests: guarded, sources },
+        policy,
+        question,
+        options,
+      );
     },
     async tags(repository, query, options = {}) {
-      const request = ask(repository, {
+      const question: RegistryQuestion = {
+        repository,
         kind: "tags",
         method: "GET",
         path: withQuery("tags/list", query),
         subject: `tags of ${repository.name}`,
-      });
-      return await document(request, options);
+      };
+      return await document(question, options);
     },
     async referrers(repository, digest, query, options = {}) {
-      const request = ask(repository, {
+      const question: RegistryQuestion = {
+        repository,
         kind: "referrers",
         method: "GET",
         path: withQuery(`referrers/${digest}`, query),
         headers: { accept: "application/vnd.oci.image.index.v1+json" },
         subject: `referrers of ${digest} in ${repository.name}`,
-      });
-      return await document(request, options);
+      };
+      return await document(question, options);
     },
     pause: (registry, forMs) => backOff.pause(registry, forMs),
     health: () => backOff.health(),
@@ -277,10 +305,11 @@ function manifestRequest(
   repository: Repository,
   name: Tag | Digest,
   options: ManifestOptions,
-): Question {
+): RegistryQuestion {
   const wanted = (options.accept ?? []).filter((type) => !type.trim().startsWith("*/*"));
   const accept = wanted.length > 0 ? wanted : MANIFEST_ACCEPT;
   return {
+    repository,
     kind: method === "GET" ? "manifest" : "manifest_head",
     method,
     path: `manifests/${name}`,
