@@ -10,7 +10,9 @@ import { createSwarm, type Swarm } from "@shoal/swarm";
 import {
   certificateFolders,
   createAuthFileCredentials,
+  createEnvironmentCredentials,
   createUpstream,
+  firstOf,
   isReadOverTls,
   type Upstream,
 } from "@shoal/upstream";
@@ -102,9 +104,12 @@ export async function startDaemon(
         configurationFile: components.configurationFile,
         proxyEnvironment: environment.env,
         certificateFolders: certificateFolders({ env: environment.env, homeDir }),
-        credentials: createAuthFileCredentials(
-          { logger },
-          { env: environment.env, homeDir, uid: environment.uid },
+        credentials: firstOf(
+          createEnvironmentCredentials({ logger }, environment.env),
+          createAuthFileCredentials(
+            { logger },
+            { env: environment.env, homeDir, uid: environment.uid },
+          ),
         ),
       },
     ),

@@ -23,6 +23,7 @@ export {
   createAuthFileCredentials,
   type Credentials,
 } from "./credentials.ts";
+export { createEnvironmentCredentials, firstOf } from "./environment-credentials.ts";
 export { isReadOverTls } from "./endpoints.ts";
 export { createUpstreamMetrics, type UpstreamMetrics } from "./metrics.ts";
 export type { PullLimit } from "./pull-limit.ts";
