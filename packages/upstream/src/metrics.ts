@@ -1,4 +1,7 @@
+import type { RegistryHost } from "@shoal/oci";
 import type { MetricsRegister } from "@shoal/runtime";
+import type { PullLimit } from "./pull-limit.ts";
+import { isDockerHub } from "./settings.ts";
 
 export type RequestKind =
   | "manifest"
@@ -23,6 +26,8 @@ export type RequestOutcome =
 export interface UpstreamMetrics {
   /** One request with its redirects has its response's headers, or has failed. */
   answered(kind: RequestKind, outcome: RequestOutcome, seconds: number): void;
+  /** A registry told how many pulls it allows; only Docker Hub's are counted, as labels are a closed set. */
+  pullsAllowed(registry: RegistryHost, limit: PullLimit): void;
   /** Body bytes that came from registries, whatever became of them. */
   received(bytes: number): void;
 }
@@ -44,7 +49,22 @@ export function createUpstreamMetrics(register: MetricsRegister): UpstreamMetric
     labelNames: ["kind"],
     buckets: [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30],
   });
+  const limits = register.gauge({
+    name: "shoal_upstream_pulls_limit",
+    help: "Pulls that Docker Hub allows in a window of time, as it last told.",
+    labelNames: ["registry"],
+  });
+  const remaining = register.gauge({
+    name: "shoal_upstream_pulls_remaining",
+    help: "Pulls that Docker Hub still allows, as it last told.",
+    labelNames: ["registry"],
+  });
   return {
+    pullsAllowed(registry, allowed) {
+      if (!isDockerHub(registry)) return;
+      limits.set(allowed.limit, { registry });
+      remaining.set(allowed.remaining, { registry });
+    },
     answered(kind, outcome, tookSeconds) {
       requests.add(1, { kind, outcome });
       seconds.observe(tookSeconds, { kind });

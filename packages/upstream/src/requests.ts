@@ -93,7 +93,10 @@ export function createRegistryRequests(components: {
       const { status, headers } = response;
       const retryAfter = headerOf(headers, "retry-after");
       const limit = crossed ? undefined : readPullLimit(headers);
-      if (limit !== undefined) backOff.allowed(endpoint.registry, limit);
+      if (limit !== undefined) {
+        backOff.allowed(endpoint.registry, limit);
+        metrics.pullsAllowed(endpoint.registry, limit);
+      }
       if (status === 429 || (status === 503 && retryAfter !== undefined)) {
         response.body.discard();
         throw backOff.begin(endpoint.registry, status, retryAfter);
