@@ -1,10 +1,12 @@
 /** `npm run bench -- SCENARIO`: what the data path does, as ratios to what bounds it. See docs/performance.md. */
 import { Command, Option } from "commander";
 import { prepareLab } from "../test/lab/install.ts";
+import { tmpdir } from "node:os";
 import { runAll } from "./all.ts";
 import { commitOf } from "./commit.ts";
 import { type BenchOptions, table } from "./result.ts";
 import { SCENARIOS } from "./scenarios.ts";
+import { warmMemory } from "./warm-memory.ts";
 
 const PROGRAMS = "ip nsenter sysctl curl docker-registry skopeo iptables openssl".split(" ");
 const STANDARD: BenchOptions = {
@@ -28,16 +30,27 @@ const command = new Command("bench")
   .option("--layers <n>", "layers of the image")
   .option("--rounds <n>", "how often it is measured, where once is too noisy")
   .addOption(new Option("--client <who>", "who pulls in a site").choices(["api", "skopeo"]))
+  .option(
+    "--warm-memory",
+    "use all memory once before, as a virtual machine's is slow at first; all: always",
+  )
   .option("--json", "print one JSON object")
   .option("--json-dir <folder>", "all: write each row's JSON here")
   .option("--only <rows>", "all: these rows, with commas between them")
   .addHelpText("after", `\nScenarios:\n${list.join("\n")}`);
 command.parse();
-const given = command.opts<Record<string, string | undefined> & { json?: boolean }>();
+const given = command.opts<
+  Record<string, string | undefined> & { json?: boolean; warmMemory?: boolean }
+>();
 const name = command.args[0]!;
 const reason = await prepareLab(PROGRAMS);
 if (reason !== undefined) command.error(`the bench can't run here: ${reason}`);
-if (name === "all") process.exit(await runAll(given["jsonDir"], given["only"]?.split(",")));
+const warmed = name === "all" || given.warmMemory === true ? await warmMemory(tmpdir()) : undefined;
+if (name === "all") {
+  const over = await runAll(given["jsonDir"], given["only"]?.split(","));
+  await warmed?.[Symbol.asyncDispose]();
+  process.exit(over);
+}
 const scenario = SCENARIOS[name];
 if (scenario === undefined)
   command.error(`no such scenario; choose ${Object.keys(SCENARIOS).join(", ")} or all`);
@@ -53,6 +66,7 @@ const result = await scenario!.run({
   rounds: number("rounds", defaults.rounds)!,
   client: (given["client"] as BenchOptions["client"] | undefined) ?? defaults.client,
 });
+await warmed?.[Symbol.asyncDispose]();
 const words = process.argv.slice(2).filter((word) => word !== "--json");
 const told = {
   ...result,

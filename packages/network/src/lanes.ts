@@ -191,16 +191,32 @@ export async function serveLane(
   handler: FrameHandler,
   signal: AbortSignal,
 ): Promise<void> {
-  const given = AbortSignal.any([signal, stream.signal]);
+  // One listener a stream: among the many of a signal that all share, each frame's own would be looked for.
+  const leave = (): void => stream.abort(unreachable("is left"));
+  if (signal.aborted) leave();
+  signal.addEventListener("abort", leave, { once: true });
+  try {
+    await serveFrames(stream, lane, peer, handler);
+  } finally {
+    signal.removeEventListener("abort", leave);
+  }
+}
+
+async function serveFrames(
+  stream: FramedStream,
+  lane: Lane,
+  peer: PeerIdString,
+  handler: FrameHandler,
+): Promise<void> {
   for (;;) {
-    const frame = await stream.read({ signal });
+    const frame = await stream.read();
     if (frame === undefined) return;
     const sent: ((free: boolean) => void)[] = [];
     const afterSent = (callback: (free: boolean) => void): void => void sent.push(callback);
     let free = false;
     try {
-      const parts = await handler(peer, lane, frame, { signal: given, afterSent });
-      await stream.write(parts, { signal });
+      const parts = await handler(peer, lane, frame, { signal: stream.signal, afterSent });
+      await stream.write(parts);
       free = stream.copies;
     } finally {
       for (const callback of sent) callback(free);

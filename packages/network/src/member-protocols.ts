@@ -51,7 +51,7 @@ export function createMemberProtocols(components: MemberProtocolsComponents): Me
   }
 
   const answerWith: FrameHandler = async (peer, lane, frame, options) => {
-    await raceSignal(handled.promise, options.signal);
+    if (handler === undefined) await raceSignal(handled.promise, options.signal);
     const parts = await handler!(peer, lane, frame, options);
     metrics.bytes.add(frame.length, { direction: "in", lane });
     const sent = parts.reduce((sum, part) => sum + part.length, 0);
