@@ -14,6 +14,8 @@ export interface EngineInit {
   readonly registry: string;
   /** `address:port` of Shoal's mirror; pulls go straight to the registry without it. */
   readonly mirror?: string;
+  /** The file, or containerd's folder, that says so in place of one that is made here. */
+  readonly settings?: string;
 }
 
 /** A container engine on a machine. */
@@ -67,8 +69,10 @@ function createSkopeo({ place, folder, registry, mirror }: EngineInit): Engine {
   };
 }
 
-async function createPodman({ place, folder, registry, mirror }: EngineInit): Promise<Engine> {
-  const configuration = join(folder, "registries.conf");
+async function createPodman(init: EngineInit): Promise<Engine> {
+  const { place, folder, registry, mirror } = init;
+  const made = join(folder, "registries.conf");
+  const configuration = init.settings ?? made;
   const lines = [
     "[[registry]]",
     `location = "${registry}"`,
@@ -77,7 +81,7 @@ async function createPodman({ place, folder, registry, mirror }: EngineInit): Pr
       ? []
       : ["[[registry.mirror]]", `location = "${mirror}/${inPath(registry)}"`, "insecure = true"]),
   ];
-  await writeFile(configuration, `${lines.join("\n")}\n`);
+  await writeFile(made, `${lines.join("\n")}\n`);
   const podman = [
     "podman",
     `--root=${join(folder, "root")}`,
@@ -118,10 +122,11 @@ async function startContainerd(init: EngineInit): Promise<Engine> {
       "",
     ].join("\n"),
   );
-  const hosts = join(folder, "hosts");
-  await mkdir(join(hosts, registry), { recursive: true });
+  const made = join(folder, "hosts");
+  const hosts = init.settings ?? made;
+  await mkdir(join(made, registry), { recursive: true });
   await writeFile(
-    join(hosts, registry, "hosts.toml"),
+    join(made, registry, "hosts.toml"),
     [
       `server = "http://${registry}"`,
       `[host."http://${mirror ?? registry}"]`,
@@ -163,9 +168,10 @@ async function startContainerd(init: EngineInit): Promise<Engine> {
 async function startDockerd(init: EngineInit): Promise<Engine> {
   const { place, folder, registry, mirror } = init;
   const socket = `unix://${join(folder, "docker.sock")}`;
-  const configuration = join(folder, "daemon.json");
+  const made = join(folder, "daemon.json");
+  const configuration = init.settings ?? made;
   await writeFile(
-    configuration,
+    made,
     JSON.stringify({
       "insecure-registries": [registry],
       ...(mirror === undefined ? {} : { "registry-mirrors": [`http://${mirror}`] }),

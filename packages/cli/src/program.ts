@@ -10,6 +10,7 @@ import { Command } from "commander";
 import { EXIT, EXIT_HELP } from "./exit-codes.ts";
 import { parseLimitsChange } from "./limits-command.ts";
 import { pullCommand } from "./pull-command.ts";
+import { addSetup } from "./setup-command.ts";
 import type { Terminal } from "./terminal.ts";
 import { readToken, type TokenInput } from "./token-input.ts";
 import {
@@ -83,7 +84,9 @@ export function createProgram(context: ProgramContext): Command {
   }
 
   const program = new Command("shoal")
-    .description("Talks to this machine's Shoal daemon: pull images, see peers, join a site.")
+    .description(
+      "Talks to this machine's Shoal daemon: pull images, see peers, join a site, set up engines.",
+    )
     .version(version)
     .exitOverride()
     .configureOutput({
@@ -94,7 +97,7 @@ export function createProgram(context: ProgramContext): Command {
     .configureHelp({ sortSubcommands: false, showGlobalOptions: false })
     .addHelpText(
       "after",
-      `${EXIT_HELP}\n\nExamples:\n  shoal pull alpine\n  shoal peers\n  shoal token | ssh other-machine shoal join`,
+      `${EXIT_HELP}\n\nExamples:\n  shoal pull alpine\n  shoal peers\n  sudo shoal setup docker\n  shoal token | ssh other-machine shoal join`,
     );
 
   const command = (name: string, description: string, examples: readonly string[]): Command =>
@@ -265,6 +268,11 @@ export function createProgram(context: ProgramContext): Command {
         print(joined, options, () => joinLines(joined));
       });
     });
+
+  addSetup(
+    program.command("setup").description("Make a container engine pull through Shoal"),
+    context,
+  );
 
   return program;
 }

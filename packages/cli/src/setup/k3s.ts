@@ -1,0 +1,65 @@
+import { isMap, parseDocument, YAMLSeq } from "yaml";
+import { brokenFile, type EnginePlan, type PlanInput, writtenBy } from "./plan.ts";
+
+const FILE = "/etc/rancher/k3s/registries.yaml";
+const ALL = "*";
+
+/** The mirror as first endpoint of the entry for all registries. */
+export async function planK3s({ files, mirror }: PlanInput): Promise<EnginePlan> {
+  const url = `http://${mirror}`;
+  const before = await files.read(FILE);
+  const { after, others } = withEndpoint(before, url);
+  return {
+    files: [
+      { path: FILE, before, after, mark: url, byHand: `take ${url} out of mirrors, "${ALL}"` },
+    ],
+    notes: [
+      ...(others.length === 0
+        ? []
+        : [
+            `${others.join(", ")}: these have entries of their own in ${FILE} and go by those; to change it, add ${url} to their endpoints.`,
+          ]),
+      "Each node reads its own file: run this on every node, with Shoal on it.",
+    ],
+    apply: "systemctl restart k3s (k3s-agent on an agent)",
+  };
+}
+
+function withEndpoint(
+  text: string | undefined,
+  url: string,
+): { after: string; others: readonly string[] } {
+  const document = parseDocument(text ?? "", { prettyErrors: true, uniqueKeys: true });
+  const [mistake] = document.errors;
+  if (mistake !== undefined) throw brokenFile(FILE, mistake.message.split("\n")[0]!);
+  if (document.contents !== null && !isMap(document.contents))
+    throw brokenFile(FILE, "it is no map");
+  if (document.contents === null)
+    return {
+      after: `${text === undefined ? writtenBy("k3s") : text}mirrors:\n  "${ALL}":\n    endpoint:\n      - ${url}\n`,
+      others: [],
+    };
+  const mirrors = document.get("mirrors");
+  if (mirrors !== undefined && mirrors !== null && !isMap(mirrors))
+    throw brokenFile(FILE, "mirrors is no map");
+  const value = document.toJS() as { mirrors?: Record<string, { endpoint?: unknown } | null> };
+  const known = value.mirrors ?? {};
+  const endpoints = known[ALL]?.endpoint ?? [];
+  if (!Array.isArray(endpoints)) throw brokenFile(FILE, `the endpoint of "${ALL}" is no list`);
+  const names = Object.entries(known);
+  const others = names
+    .filter(([name, entry]) => name !== ALL && !JSON.stringify(entry ?? "").includes(url))
+    .map(([name]) => name);
+  if (endpoints.includes(url)) return { after: text!, others };
+  const path = ["mirrors", ALL, "endpoint"];
+  const list = document.getIn(path);
+  if (list instanceof YAMLSeq) list.items.unshift(document.createNode(url));
+  else {
+    // A key without a value holds null, and nothing can be set inside of that.
+    if (!isMap(document.get("mirrors"))) document.set("mirrors", document.createNode({}));
+    if (!isMap(document.getIn(["mirrors", ALL])))
+      document.setIn(["mirrors", ALL], document.createNode({}));
+    document.setIn(path, document.createNode([url]));
+  }
+  return { after: document.toString({ lineWidth: 0 }), others };
+}

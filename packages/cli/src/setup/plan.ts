@@ -1,0 +1,81 @@
+import { CodedError } from "@shoal/api";
+
+export const ENGINES = ["docker", "containerd", "podman", "crio", "buildkit", "k3s"] as const;
+export type EngineName = (typeof ENGINES)[number];
+
+/** Public registries whose engines have no setting for all registries at once. */
+export const PUBLIC_REGISTRIES: readonly string[] = [
+  "docker.io",
+  "gcr.io",
+  "ghcr.io",
+  "mcr.microsoft.com",
+  "public.ecr.aws",
+  "quay.io",
+  "registry.k8s.io",
+];
+
+/** What is read of the machine: texts of files, by the paths that engines know them by. */
+export interface FileReader {
+  /** `undefined` when there is no such file. @throws ERR_SETUP_FILE, ERR_SETUP_ACCESS */
+  read(path: string): Promise<string | undefined>;
+  /** Names in a folder, sorted; none when it is not there. @throws ERR_SETUP_ACCESS */
+  list(folder: string): Promise<readonly string[]>;
+}
+
+export interface PlanInput {
+  readonly files: FileReader;
+  /** `host:port` of Shoal's mirror, as the engine reaches it. */
+  readonly mirror: string;
+  /** Registries for engines that name each one. */
+  readonly registries: readonly string[];
+}
+
+export interface PlannedFile {
+  readonly path: string;
+  readonly before: string | undefined;
+  /** The same as `before` where nothing has to change. */
+  readonly after: string;
+  /** A text that is in the file for as long as Shoal is in it. */
+  readonly mark: string;
+  /** How a person takes Shoal out of the file. */
+  readonly byHand: string;
+}
+
+/** What an engine's files have to become. */
+export interface EnginePlan {
+  readonly files: readonly PlannedFile[];
+  /** What whoever reads this has to know, whole sentences. */
+  readonly notes: readonly string[];
+  /** The command after which the engine has read its files; none where it reads them for each pull. */
+  readonly apply?: string;
+}
+
+/** A file that can't be read as what it should be. */
+export function brokenFile(path: string, fault: string): CodedError<"ERR_SETUP_FILE"> {
+  return new CodedError(
+    "ERR_SETUP_FILE",
+    `${path} is left alone, since it can't be understood: ${fault}; mend it, then run this again`,
+    { details: { path } },
+  );
+}
+
+/** A file that is right, but written in a way that is not edited without danger. */
+export function unsupportedFile(path: string, todo: string): CodedError<"ERR_SETUP_UNSUPPORTED"> {
+  return new CodedError(
+    "ERR_SETUP_UNSUPPORTED",
+    `${path} is left alone, since it is written in a way that Shoal can't add to: ${todo}`,
+    { details: { path } },
+  );
+}
+
+/** A setting beside which the engine would not start, or would not use the mirror. */
+export function conflictingSetting(path: string, fault: string): CodedError<"ERR_SETUP_CONFLICT"> {
+  return new CodedError("ERR_SETUP_CONFLICT", `nothing was changed: ${path} ${fault}`, {
+    details: { path },
+  });
+}
+
+/** The first line of a file that Shoal makes. */
+export function writtenBy(engine: EngineName): string {
+  return `# Written by \`shoal setup ${engine}\`; \`shoal setup ${engine} --undo\` takes it away.\n`;
+}

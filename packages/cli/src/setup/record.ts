@@ -1,0 +1,67 @@
+import { createHash } from "node:crypto";
+import type { MachineFiles } from "./machine-files.ts";
+import { brokenFile } from "./plan.ts";
+
+const FOLDER = "/etc/shoal/setup";
+
+/** What a set-up has changed, so that it can be undone. */
+export interface SetupRecord {
+  readonly version: 1;
+  readonly mirror: string;
+  readonly registries: readonly string[];
+  readonly files: readonly RecordedFile[];
+  /** Folders that were made, the innermost first. */
+  readonly folders: readonly string[];
+}
+
+export interface RecordedFile {
+  readonly path: string;
+  /** The file as it was; `null` when there was none. */
+  readonly backup: string | null;
+  /** sha256 of what was written. */
+  readonly written: string;
+  readonly mark: string;
+  readonly byHand: string;
+}
+
+/** Podman and CRI-O read the same file, and so share a record. */
+function recordPath(engine: string): string {
+  return `${FOLDER}/${engine === "crio" ? "podman" : engine}.json`;
+}
+
+export function hashOf(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
+}
+
+/** @throws ERR_SETUP_FILE, ERR_SETUP_ACCESS */
+export async function readRecord(
+  files: MachineFiles,
+  engine: string,
+): Promise<SetupRecord | undefined> {
+  const path = recordPath(engine);
+  const text = await files.read(path);
+  if (text === undefined) return undefined;
+  try {
+    const record = JSON.parse(text) as SetupRecord;
+    if (record.version === 1 && Array.isArray(record.files)) return record;
+  } catch {
+    // Told below.
+  }
+  throw brokenFile(path, "it is no record of `shoal setup`, which puts backups beside the files");
+}
+
+/** @throws ERR_SETUP_ACCESS */
+export async function writeRecord(
+  files: MachineFiles,
+  engine: string,
+  record: SetupRecord,
+): Promise<void> {
+  await files.write(recordPath(engine), `${JSON.stringify(record, undefined, 2)}\n`);
+}
+
+/** With its folders, when nothing else is in them. @throws ERR_SETUP_ACCESS */
+export async function removeRecord(files: MachineFiles, engine: string): Promise<void> {
+  await files.remove(recordPath(engine));
+  await files.removeFolder(FOLDER);
+  await files.removeFolder("/etc/shoal");
+}
