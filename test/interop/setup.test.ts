@@ -54,5 +54,7 @@ describe.skipIf(skipped !== undefined)("after `shoal setup`, a plain pull", () =
     const before = await given();
     await engine.pull("library/app:v1");
     expect((await given()) - before).toBeGreaterThanOrEqual(imageBytes(image));
+    const clients = (await daemon.status()).clients ?? [];
+    expect(clients.map((client) => client.engine)).toContain(setup);
   });
 });

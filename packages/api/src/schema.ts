@@ -138,6 +138,16 @@ export const StatusSchema = z.object({
     toPeersBytes: bytes,
     toClientsBytes: bytes,
   }),
+  /** Engines that have asked the mirror for an image since the daemon started, by their `User-Agent`. */
+  clients: z
+    .array(
+      z.object({
+        /** `docker`, `containerd`, `podman` for its whole family, `crio`, `buildkit` or `other`. */
+        engine: z.string(),
+        lastSeenAt: z.iso.datetime(),
+      }),
+    )
+    .optional(),
   transfers: z.number().int().nonnegative(),
   registries: z.array(
     z.object({

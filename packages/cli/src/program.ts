@@ -7,6 +7,7 @@ import {
   hasCode,
 } from "@shoal/api";
 import { Command } from "commander";
+import { doctorLines, examine } from "./doctor-command.ts";
 import { EXIT, EXIT_HELP } from "./exit-codes.ts";
 import { parseLimitsChange } from "./limits-command.ts";
 import { pullCommand } from "./pull-command.ts";
@@ -268,6 +269,25 @@ export function createProgram(context: ProgramContext): Command {
         print(joined, options, () => joinLines(joined));
       });
     });
+
+  command("doctor", "Check that pulls go through Shoal, and what keeps them from it", [
+    "shoal doctor",
+    "sudo shoal doctor --json",
+  ])
+    .option("--root <folder>", "the folder that stands for / where engines' files are", "/")
+    .addHelpText(
+      "after",
+      "\n✓ is right, ! is to be looked at, ✗ is wrong, – can't be told; → is what to do. It exits with 1 when\nanything is wrong. It asks a registry for the time, and members' ports for an answer.",
+    )
+    .action(
+      async (options: CommonOptions & { root: string }) =>
+        await withClient(options, async (client) => {
+          const { env, uid } = context;
+          const checks = await examine(client, { terminal, env, uid, root: options.root, signal });
+          print({ checks }, options, () => doctorLines(checks, terminal.columns));
+          return checks.some(({ state }) => state === "failed") ? EXIT.failed : EXIT.ok;
+        }),
+    );
 
   addSetup(
     program.command("setup").description("Make a container engine pull through Shoal"),

@@ -24,6 +24,7 @@ import { listImages } from "./images.ts";
 import { listenHttp } from "./listening.ts";
 import { changeLimits, configuredLimits, limitsOf } from "./limits.ts";
 import { localOnly } from "./local-only.ts";
+import { type ClientSightings, createClientSightings } from "./mirror/clients.ts";
 import { createImageNames } from "./mirror/image-names.ts";
 import { createMirrorMetrics } from "./mirror/metrics.ts";
 import { createMirror } from "./mirror/mirror.ts";
@@ -59,6 +60,7 @@ interface Parts {
   readonly pulls: Pulls;
   readonly prometheus: PrometheusRegister;
   readonly traffic: Traffic;
+  readonly clients: ClientSightings;
   readonly startedAt: string;
   readonly mirrorAddresses: () => readonly string[];
 }
@@ -154,6 +156,7 @@ export async function startDaemon(
     }),
   );
 
+  const clients = createClientSightings(clock);
   const mirror = createMirror({
     swarm,
     names: createImageNames({ store, logger }),
@@ -161,6 +164,7 @@ export async function startDaemon(
     clock,
     logger,
     metrics: createMirrorMetrics(metrics),
+    clients,
   });
   const mirrorListening = stack.use(
     await listenHttp(
@@ -181,6 +185,7 @@ export async function startDaemon(
     pulls,
     prometheus,
     traffic,
+    clients,
     startedAt: new Date(clock.wallNow()).toISOString(),
     mirrorAddresses: () => mirrorListening.addresses,
   };
@@ -288,6 +293,10 @@ async function statusOf(parts: Parts): Promise<Status> {
       toPeersBytes: traffic.total("shoal_swarm_sent_bytes_total"),
       toClientsBytes: traffic.total("shoal_mirror_sent_bytes_total"),
     },
+    clients: parts.clients.list().map(({ engine, lastSeenMs }) => ({
+      engine,
+      lastSeenAt: new Date(lastSeenMs).toISOString(),
+    })),
     transfers: swarm.transfers().length,
     registries: upstream.health().map(({ registry, backOffUntilMs, lastErrorCode, pullLimit }) => ({
       registry,

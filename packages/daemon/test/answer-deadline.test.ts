@@ -5,6 +5,7 @@ import { digestOf } from "@shoal/oci";
 import { noMetrics, raceSignal, silentLogger } from "@shoal/runtime";
 import { createManualClock } from "@shoal/runtime/testing";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { createClientSightings } from "../src/mirror/clients.ts";
 import { createMirrorMetrics } from "../src/mirror/metrics.ts";
 import { createMirror } from "../src/mirror/mirror.ts";
 
@@ -55,6 +56,7 @@ describe("a mirror whose registry is silent", () => {
     clock,
     logger: silentLogger,
     metrics: createMirrorMetrics(noMetrics),
+    clients: createClientSightings(clock),
   });
   const server = createServer((request, response) => void mirror(request, response));
 

@@ -18,6 +18,7 @@ import { requestUrl } from "../request-url.ts";
 import { createAnswerDeadline } from "./answer-deadline.ts";
 import { clientSignal, failureOf, sendError } from "./answers.ts";
 import { BodyCut, sendBody } from "./body.ts";
+import type { ClientSightings } from "./clients.ts";
 import type { ImageNames } from "./image-names.ts";
 import type { MirrorMetrics } from "./metrics.ts";
 import { nextPageLink } from "./next-page.ts";
@@ -31,6 +32,7 @@ export interface MirrorComponents {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: MirrorMetrics;
+  readonly clients: Pick<ClientSightings, "seen">;
 }
 
 /** What one request is about. */
@@ -48,7 +50,7 @@ type Kind = DistributionRequest["kind"] | "unknown";
 export type Mirror = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 
 export function createMirror(components: MirrorComponents): Mirror {
-  const { swarm, names, upstream, clock, logger, metrics } = components;
+  const { swarm, names, upstream, clock, logger, metrics, clients } = components;
   const sizes = createSizes();
 
   function remember(manifest: Resolution): void {
@@ -162,6 +164,7 @@ export function createMirror(components: MirrorComponents): Mirror {
       sendError(response, unsupported);
       return;
     }
+    clients.seen(exchange.request.headers["user-agent"]);
     const repository = resolveNaming(asked.name, query.get("ns") ?? undefined);
     query.delete("ns");
     switch (asked.kind) {

@@ -1,0 +1,90 @@
+import { type ApiClient, CodedError, hasCode, type PeerList, type Status } from "@shoal/api";
+import { type Check, failed, ok } from "./doctor/check.ts";
+import { checkEngines } from "./doctor/engine-checks.ts";
+import { checkClock, checkCredentials, checkDisk, checkMirror } from "./doctor/machine-checks.ts";
+import { checkNetwork, tcpProbe } from "./doctor/network-checks.ts";
+import { formatAge, wrapBeside } from "./format.ts";
+import { createMachineFiles } from "./setup/machine-files.ts";
+import type { Terminal } from "./terminal.ts";
+import { printable } from "./text.ts";
+
+const DEFAULT_MIRROR = "127.0.0.1:5055";
+
+export interface DoctorInit {
+  readonly terminal: Terminal;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly uid: number;
+  /** The folder that stands for `/` where engines' files are looked for. */
+  readonly root: string;
+  readonly signal: AbortSignal;
+}
+
+/** Looks at everything that a pull through Shoal needs; what one look finds never ends the others. */
+export async function examine(client: ApiClient, init: DoctorInit): Promise<readonly Check[]> {
+  const { terminal, signal } = init;
+  const [daemon, status, peers] = await askDaemon(client, terminal.now(), signal);
+  const mirrors = (status?.mirror ?? [DEFAULT_MIRROR]).map(reachable);
+  const files = createMachineFiles(init.root);
+  const engines = await checkEngines({ files, mirrors, status, nowMs: terminal.now() });
+  return [
+    daemon,
+    await checkMirror(mirrors[0] ?? DEFAULT_MIRROR, signal),
+    ...engines,
+    ...(status === undefined || peers === undefined
+      ? []
+      : await checkNetwork(status, peers, tcpProbe)),
+    ...(status === undefined
+      ? []
+      : [
+          await checkClock(
+            status.registries.map(({ registry }) => registry),
+            () => terminal.now(),
+            signal,
+          ),
+          checkDisk(status),
+        ]),
+    await checkCredentials(init.env, init.uid),
+  ];
+}
+
+async function askDaemon(
+  client: ApiClient,
+  nowMs: number,
+  signal: AbortSignal,
+): Promise<[Check, Status?, PeerList?]> {
+  try {
+    const status = await client.status({ signal });
+    const peers = await client.peers({ signal });
+    const found = `${status.version}, started ${formatAge(status.startedAt, nowMs)}`;
+    return [ok("daemon", found), status, peers];
+  } catch (error) {
+    if (!(error instanceof CodedError) || signal.aborted) throw error;
+    const remedy = hasCode(error, "ERR_SOCKET_PERMISSION")
+      ? "sudo shoal doctor"
+      : "start it, or name its socket with --socket";
+    return [failed("daemon", error.message, remedy)];
+  }
+}
+
+/** An address that is listened on, as engines of this machine reach it. */
+function reachable(address: string): string {
+  return address
+    .replace(/^https?:\/\//, "")
+    .replace(/\/$/, "")
+    .replace(/^(0\.0\.0\.0|\[::\]):/, "127.0.0.1:");
+}
+
+const MARKS = { ok: "✓", warning: "!", failed: "✗", skipped: "–" } as const;
+
+export function doctorLines(checks: readonly Check[], columns: number): readonly string[] {
+  const margin = Math.max(...checks.map(({ name }) => name.length)) + 4;
+  const lines = checks.flatMap(({ name, state, found, remedy }) => {
+    const [first = "", ...more] = wrapBeside(printable(found), columns, margin);
+    const label = `${MARKS[state]} ${name}`.padEnd(margin);
+    const todo = remedy === undefined ? [] : wrapBeside(`→ ${printable(remedy)}`, columns, margin);
+    return [label + first.slice(margin), ...more, ...todo];
+  });
+  const count = (state: Check["state"]): number =>
+    checks.filter((check) => check.state === state).length;
+  return [...lines, "", `${count("failed")} failed, ${count("warning")} to look at`];
+}

@@ -1,0 +1,92 @@
+import { hasCode, type Status } from "@shoal/api";
+import { formatAge } from "../format.ts";
+import { type EngineName, ENGINES, type FileReader } from "../setup/plan.ts";
+import { planEngine } from "../setup/setup.ts";
+import { type Check, failed, ok, skipped, warning } from "./check.ts";
+
+const PROGRAMS: Readonly<Record<EngineName, readonly string[]>> = {
+  docker: ["dockerd"],
+  containerd: ["containerd"],
+  podman: ["podman", "skopeo", "buildah"],
+  crio: ["crio"],
+  buildkit: ["buildkitd"],
+  k3s: ["k3s"],
+};
+const PROGRAM_FOLDERS = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
+
+export interface EngineChecksInit {
+  readonly files: FileReader;
+  /** `host:port` by which engines may reach the mirror. */
+  readonly mirrors: readonly string[];
+  readonly status: Pick<Status, "clients" | "startedAt"> | undefined;
+  readonly nowMs: number;
+}
+
+/** Whether the files of each engine that is installed name the mirror, and it has asked there. */
+export async function checkEngines(init: EngineChecksInit): Promise<readonly Check[]> {
+  const programs = new Set(
+    (
+      await Promise.all(PROGRAM_FOLDERS.map(async (folder) => await init.files.list(folder)))
+    ).flat(),
+  );
+  const installed = ENGINES.filter((engine) => PROGRAMS[engine].some((one) => programs.has(one)));
+  if (installed.length === 0)
+    return [skipped("engines", "no container engine that `shoal setup` knows is installed here")];
+  const outcomes = await Promise.all(
+    installed.map(async (engine) => ({ engine, outcome: await lookAt(engine, init) })),
+  );
+  const isAnySetUp = outcomes.some(({ outcome }) => outcome.isSetUp);
+  return outcomes.map(({ engine, outcome }) => {
+    if (outcome.isSetUp) return seen(engine, outcome.apply, init);
+    // One engine may be meant to pull by itself, but not all of them.
+    const told = isAnySetUp ? warning : failed;
+    return told(engine, outcome.found, outcome.remedy);
+  });
+}
+
+type Outcome =
+  | { readonly isSetUp: true; readonly apply: string | undefined }
+  | { readonly isSetUp: false; readonly found: string; readonly remedy: string };
+
+async function lookAt(engine: EngineName, { files, mirrors }: EngineChecksInit): Promise<Outcome> {
+  try {
+    for (const mirror of mirrors) {
+      // Who has written the settings by hand may have named this one alone.
+      const plan = await planEngine(engine, { files, mirror, registries: ["docker.io"] });
+      if (plan.files.every(({ before, after }) => before === after))
+        return { isSetUp: true, apply: plan.apply };
+    }
+    return {
+      isSetUp: false,
+      found: "its files don't name the mirror",
+      remedy: `sudo shoal setup ${engine}`,
+    };
+  } catch (error) {
+    const codes = ["ERR_SETUP_FILE", "ERR_SETUP_UNSUPPORTED", "ERR_SETUP_CONFLICT"] as const;
+    if (hasCode(error, "ERR_SETUP_ACCESS", ...codes))
+      return {
+        isSetUp: false,
+        found: `it can't be told from its files: ${error.message}`,
+        remedy: `see docs/engines.md, ${error.code}`,
+      };
+    throw error;
+  }
+}
+
+function seen(
+  engine: EngineName,
+  apply: string | undefined,
+  { status, nowMs }: EngineChecksInit,
+): Check {
+  if (status?.clients === undefined) return ok(engine, "its files name the mirror");
+  const agent = engine === "k3s" ? "containerd" : engine;
+  const client = status.clients.find((one) => one.engine === agent);
+  if (client !== undefined)
+    return ok(engine, `set up, and asked the mirror ${formatAge(client.lastSeenAt, nowMs)}`);
+  const started = formatAge(status.startedAt, nowMs);
+  return warning(
+    engine,
+    `set up, but has not asked the mirror since the daemon started ${started}`,
+    `pull an image with it and look again${apply === undefined ? "" : `; it may not have read its files yet: ${apply}`}`,
+  );
+}

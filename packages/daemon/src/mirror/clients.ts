@@ -1,0 +1,33 @@
+import type { Clock } from "@shoal/runtime";
+
+/** Engines as they name themselves in `User-Agent`. */
+const AGENTS: readonly (readonly [RegExp, string])[] = [
+  [/^docker\//i, "docker"],
+  [/^buildkit\//i, "buildkit"],
+  [/^(cri-o|crio)\//i, "crio"],
+  [/^(containers|podman|skopeo|buildah)\//i, "podman"],
+  // Last: others name the containerd that they are made with behind their own name.
+  [/^containerd\//i, "containerd"],
+];
+
+/** Which engines have asked the mirror for an image, and when last. */
+export interface ClientSightings {
+  seen(userAgent: string | undefined): void;
+  /** Since the daemon started, by name. */
+  list(): readonly { readonly engine: string; readonly lastSeenMs: number }[];
+}
+
+export function createClientSightings(clock: Pick<Clock, "wallNow">): ClientSightings {
+  // As many entries as there are names: what a client calls itself is never kept.
+  const lastSeen = new Map<string, number>();
+  return {
+    seen(userAgent = "") {
+      const engine = AGENTS.find(([pattern]) => pattern.test(userAgent))?.[1] ?? "other";
+      lastSeen.set(engine, clock.wallNow());
+    },
+    list: () =>
+      [...lastSeen]
+        .map(([engine, lastSeenMs]) => ({ engine, lastSeenMs }))
+        .toSorted((a, b) => (a.engine < b.engine ? -1 : 1)),
+  };
+}
