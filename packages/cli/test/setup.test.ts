@@ -200,7 +200,9 @@ describe.each(cases)("beside %s, %s", (_what, engine, before, after) => {
     const set = await files.tree();
     expect(await files.setUp(engine)).toMatchObject({ state: "unchanged", files: [] });
     expect(await files.tree()).toEqual(set);
-    expect(await files.undo(engine)).toMatchObject({ state: "undone" });
+    const undone = await files.undo(engine);
+    expect(undone).toMatchObject({ state: "undone" });
+    expect(undone.apply).toBe(first.apply);
     expect(await files.tree()).toEqual(untouched);
     expect(await files.undo(engine)).toMatchObject({ state: "unchanged" });
   });

@@ -10,6 +10,8 @@ export interface SetupRecord {
   readonly mirror: string;
   readonly registries: readonly string[];
   readonly files: readonly RecordedFile[];
+  /** The command after which the engine has read its files. */
+  readonly apply?: string;
   /** Folders that were made, the innermost first. */
   readonly folders: readonly string[];
 }

@@ -96,6 +96,7 @@ export async function setUp(files: MachineFiles, init: SetupInit): Promise<Setup
     mirror,
     registries,
     files: [...kept, ...entries],
+    ...apply,
     folders: record?.folders ?? [],
   };
   for (const { path, before } of changes) {

@@ -55,6 +55,7 @@ export async function undo(
     engine,
     state: edited.length > 0 ? "partly-undone" : dryRun ? "dry-run" : "undone",
     files: changed,
+    ...(changed.length === 0 || record.apply === undefined ? {} : { apply: record.apply }),
     notes: edited.map(({ path, backup, byHand }) => {
       const old = backup === null ? "" : `; as it was before the set-up, it is in ${backup}`;
       return `${path} was changed after the set-up, and is left as it is: ${byHand}, ${again}${old}`;
