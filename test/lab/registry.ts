@@ -28,10 +28,25 @@ export interface LabRegistry extends AsyncDisposable {
   start(): Promise<void>;
 }
 
+/** This machine's own network. */
+export const LOOPBACK: Place = {
+  name: "here",
+  address: "127.0.0.1",
+  within: (argv) => [...argv],
+};
+
+export interface RegistryInit {
+  /** @default 5000 */
+  readonly port?: number;
+  readonly tls?: boolean;
+  /** More of its configuration, in YAML. */
+  readonly extra?: string;
+}
+
 export async function startRegistry(
   place: Place,
   folder: string,
-  { port = DEFAULT_PORT, tls = false }: { readonly port?: number; readonly tls?: boolean } = {},
+  { port = DEFAULT_PORT, tls = false, extra = "" }: RegistryInit = {},
 ): Promise<LabRegistry> {
   await mkdir(folder, { recursive: true });
   const configuration = join(folder, "registry.yml");
@@ -52,6 +67,7 @@ export async function startRegistry(
       "log: { level: warn, accesslog: { disabled: false } }",
       `storage: { filesystem: { rootdirectory: "${join(folder, "storage")}" }, delete: { enabled: true } }`,
       `http: { addr: "0.0.0.0:${port}", relativeurls: true${served} }`,
+      extra,
       "",
     ].join("\n"),
   );
@@ -79,7 +95,8 @@ export async function startRegistry(
       running = start(place.within(["docker-registry", "serve", configuration]), { outputFile });
       await until("the registry answers", async () => {
         const trust = certificate === undefined ? [] : ["--cacert", certificate.caFile];
-        const probe = place.within(["curl", "-fsS", ...trust, "-o", "/dev/null", `${url}/v2/`]);
+        // One that wants a login answers, too.
+        const probe = place.within(["curl", "-sS", ...trust, "-o", "/dev/null", `${url}/v2/`]);
         return await run(probe).then(
           () => true,
           () => false,
@@ -106,14 +123,13 @@ export async function startLoopbackRegistry(
   folder: string,
   mbit: number,
 ): Promise<LoopbackRegistry> {
-  const place: Place = { name: "here", address: "127.0.0.1", within: (argv) => [...argv] };
   const port = 40_000 + (process.pid % 20_000);
-  const registry = await startRegistry(place, folder, { port });
+  const registry = await startRegistry(LOOPBACK, folder, { port });
   const way = await startThrottledWay(port, mbit);
   return {
     host: way.host,
     directUrl: registry.url,
-    place,
+    place: LOOPBACK,
     passedBytes: () => way.passedBytes,
     async [Symbol.asyncDispose]() {
       await way[Symbol.asyncDispose]();

@@ -1,6 +1,7 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createApiClient } from "@shoal/api";
+import { MEDIA_TYPES } from "@shoal/oci";
 import {
   createQuirkyRegistry,
   createScriptedRegistry,
@@ -175,5 +176,64 @@ describe("a registry that", () => {
       errors: [{ message: expect.stringContaining("ERR_UPSTREAM_ENCODING") as string }],
     });
     expect(t.registry.requests.at(-1)!.headers["accept-encoding"]).toBe("identity");
+  });
+
+  it("gives one tag two manifests, by what is accepted, has both of them kept apart", async () => {
+    await using t = await setUp({ name: "accept" });
+    const index = Buffer.from(
+      JSON.stringify({ schemaVersion: 2, mediaType: MEDIA_TYPES.ociIndex, manifests: [] }),
+    );
+    t.registry.script(({ path, headers }) =>
+      path.endsWith("/manifests/v1") && headers.accept === MEDIA_TYPES.ociIndex
+        ? { status: 200, headers: { "content-type": MEDIA_TYPES.ociIndex }, body: index }
+        : undefined,
+    );
+    for (let times = 0; times < 2; times += 1)
+      for (const [accept, expected] of [
+        [MEDIA_TYPES.ociIndex, index],
+        [MEDIA_TYPES.ociManifest, Buffer.from(t.image.manifest)],
+      ] as const) {
+        const response = await fetch(t.daemon.url("team/app/manifests/v1"), {
+          headers: { accept },
+        });
+        expect(response.headers.get("content-type")).toBe(accept);
+        expect(Buffer.from(await response.arrayBuffer()).equals(expected)).toBe(true);
+      }
+    expect(t.registry.requests).toHaveLength(2);
+  });
+
+  it("has foreign layers is asked for them itself, never the URLs that they name", async () => {
+    await using t = await setUp({ name: "foreign" });
+    await using elsewhere = await createScriptedRegistry();
+    const bytes = Buffer.from("a layer of Windows");
+    const digest = t.registry.addBlob(bytes);
+    const foreign = {
+      mediaType: "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+      digest,
+      size: bytes.length,
+      urls: [`${elsewhere.origin}/v2/x/blobs/${digest}`],
+    };
+    const manifest = JSON.stringify({
+      ...(JSON.parse(Buffer.from(t.image.manifest).toString("utf8")) as object),
+      layers: [foreign],
+    });
+    t.registry.addManifest("team/app", Buffer.from(manifest), MEDIA_TYPES.ociManifest, "foreign");
+    expect((await t.ask("manifests/foreign")).toString()).toBe(manifest);
+    expect((await t.ask(`blobs/${digest}`)).equals(bytes)).toBe(true);
+    expect(elsewhere.requests).toEqual([]);
+  });
+
+  it("answers with a page of 200 makes the mirror answer 503 with an error's body", async () => {
+    await using t = await setUp({ name: "page" });
+    t.registry.script(() => ({
+      status: 200,
+      headers: { "content-type": "text/html" },
+      body: "<html>Log in</html>",
+    }));
+    for (const path of ["manifests/v1", "tags/list", `referrers/${t.image.digest}`]) {
+      const response = await fetch(t.daemon.url(`team/app/${path}`));
+      expect([path, response.status]).toEqual([path, 503]);
+      expect(await response.json()).toMatchObject({ errors: [{ code: "UNAVAILABLE" }] });
+    }
   });
 });

@@ -66,7 +66,8 @@ export async function createTestDaemon(
     async [Symbol.asyncDispose]() {
       await daemon[Symbol.asyncDispose]();
       await registry[Symbol.asyncDispose]();
-      await rm(folder, { recursive: true, force: true });
+      // The name of an image that nobody waits for may still be written.
+      await rm(folder, { recursive: true, force: true, maxRetries: 3 });
     },
   };
 }
