@@ -1,6 +1,7 @@
 import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from "node:crypto";
 import type { PrivateKey } from "@libp2p/interface";
 import { peerIdFromString } from "@libp2p/peer-id";
+import { makeRoom } from "@shoal/runtime";
 import type { PeerIdString } from "@shoal/swarm";
 
 /** Of Ed25519, RFC 8032. */
@@ -42,10 +43,7 @@ export function createVerifier(): (
   function keyOf(peer: string): KeyObject | undefined {
     if (keys.has(peer)) return keys.get(peer);
     const key = publicKeyOf(peer);
-    for (const oldest of keys.keys()) {
-      if (keys.size < MAX_KEYS) break;
-      keys.delete(oldest);
-    }
+    makeRoom(keys, MAX_KEYS);
     keys.set(peer, key);
     return key;
   }

@@ -1,4 +1,5 @@
 import type { Digest } from "@shoal/oci";
+import { makeRoom } from "@shoal/runtime";
 import { type PieceIndex, pieceGeometry } from "@shoal/store";
 import { encode } from "cborg";
 import type { PeerIdString, PeerTransport } from "./transport.ts";
@@ -71,11 +72,7 @@ export function createNotary(
       const key = Buffer.concat([Buffer.from(signer), signature, payload]).toString("latin1");
       if (verified.has(key)) return true;
       if (!(await transport.verify(signer, payload, signature))) return false;
-      // Insertion order: the oldest goes first.
-      for (const oldest of verified) {
-        if (verified.size < REMEMBERED) break;
-        verified.delete(oldest);
-      }
+      makeRoom(verified, REMEMBERED);
       verified.add(key);
       return true;
     },

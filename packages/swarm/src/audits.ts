@@ -1,3 +1,4 @@
+import { makeRoom } from "@shoal/runtime";
 import { pieceGeometry } from "@shoal/store";
 import { createAuditOffice, type AuditOffice } from "./audit.ts";
 import { formatOrders, parseReport } from "./dispute.ts";
@@ -40,10 +41,7 @@ export function createAudits(components: {
       const report = parseReport(pieceCount, dispute ?? { ...quiet, findings: [] }, findings);
       if (report === undefined) return undefined;
       const office = offices.get(key) ?? createAuditOffice({ random, doubt });
-      for (const oldest of offices.keys()) {
-        if (offices.size < MOST_OFFICES) break;
-        offices.delete(oldest);
-      }
+      makeRoom(offices, MOST_OFFICES);
       offices.set(key, office);
       return formatOrders(office.sync(from, report, nowMs));
     },

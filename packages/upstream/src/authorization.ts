@@ -1,5 +1,5 @@
 import { formatRepository, type Repository } from "@shoal/oci";
-import type { AbortOptions } from "@shoal/runtime";
+import { type AbortOptions, makeRoom } from "@shoal/runtime";
 import { parseChallenges, pullScope } from "./challenge.ts";
 import { basicAuthorization } from "./credential.ts";
 import type { Credentials } from "./credentials.ts";
@@ -58,9 +58,8 @@ export function createAuthorizer(components: {
 
   function remember(key: string, scheme: Scheme): void {
     remembered.delete(key);
+    makeRoom(remembered, MAX_REMEMBERED);
     remembered.set(key, scheme);
-    const oldest = remembered.keys().next().value;
-    if (remembered.size > MAX_REMEMBERED && oldest !== undefined) remembered.delete(oldest);
   }
 
   async function authorize(

@@ -1,5 +1,11 @@
 import { createHash } from "node:crypto";
-import { type AbortOptions, type Clock, CodedError, createCoalescer } from "@shoal/runtime";
+import {
+  type AbortOptions,
+  type Clock,
+  CodedError,
+  createCoalescer,
+  makeRoom,
+} from "@shoal/runtime";
 import { z } from "zod";
 import { basicAuthorization, type Credential } from "./credential.ts";
 import { readAll, type WireResponse } from "./receiver.ts";
@@ -69,9 +75,8 @@ export function createTokens(components: {
     // A token that ends on its way is a wasted request.
     const marginMs = Math.min(10_000, lifetimeS * 100);
     cache.delete(key);
+    makeRoom(cache, MAX_CACHED);
     cache.set(key, { token, untilMs: askedAtMs + lifetimeS * 1000 - marginMs });
-    const oldest = cache.keys().next().value;
-    if (cache.size > MAX_CACHED && oldest !== undefined) cache.delete(oldest);
     return token;
   }
 
