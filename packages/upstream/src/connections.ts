@@ -96,15 +96,50 @@ export function createConnections(
   }
 
   function secureContext(own: OwnCertificates, isRegistry: boolean): SecureContext {
-    const system = [...getCACertificates("default"), ...getCACertificates("system")];
     if (own.version === "") {
       // Parsing a few hundred certificates takes milliseconds, too long for each connection.
-      publicContext ??= createSecureContext({ ca: system });
+      publicContext ??= createSecureContext({ ca: systemAuthorities() });
       return publicContext;
     }
     // Neither a CDN nor a token server elsewhere is to learn who this machine is.
     const client = isRegistry ? own.client : undefined;
-    return createSecureContext({ ca: [...system, ...own.authorities], ...client });
+    return createSecureContext({ ca: [...systemAuthorities(), ...own.authorities], ...client });
+  }
+
+  /** How connections of a pool are made: straight, to a proxy, or through one to what is behind it. */
+  function connectorFor(
+    endpoint: RegistryEndpoint,
+    url: URL,
+    trusted: boolean,
+    certificates: OwnCertificates | undefined,
+    proxy: Proxy | undefined,
+  ): buildConnector.connector {
+    const { settings } = endpoint;
+    const timeout = milliseconds(settings.connectTimeoutSeconds) ?? timeouts.connectMs ?? 10_000;
+    const isRegistry = url.hostname === endpoint.base.hostname;
+    const common = { allowH2: false, timeout };
+    const tls =
+      certificates === undefined
+        ? {}
+        : {
+            secureContext: secureContext(certificates, isRegistry),
+            rejectUnauthorized: !(isRegistry && settings.insecureSkipVerify === true),
+          };
+    if (proxy === undefined) {
+      // A proxy looks names up itself, so that only here an address can be checked after DNS.
+      const refuse = (hostname: string): Error => refusalOf(endpoint, url, hostname);
+      const guarded = trusted ? lookup : guardLookup(lookup, refuse);
+      return buildConnector({ ...common, ...tls, lookup: guarded });
+    }
+    const overTls = proxy.url.protocol === "https:";
+    const toProxy = buildConnector({
+      ...common,
+      lookup,
+      ...(overTls ? { secureContext: secureContext(certificates ?? NO_CERTIFICATES, false) } : {}),
+    });
+    if (certificates === undefined) return toProxy;
+    const overTunnel = buildConnector({ ...common, ...tls });
+    return tunnelThrough(proxy, { toProxy, overTunnel }, timeout);
   }
 
   function openPool(
@@ -114,52 +149,16 @@ export function createConnections(
     certificates: OwnCertificates | undefined,
     proxy: Proxy | undefined,
   ): Pool {
-    const { settings } = endpoint;
-    const timeout = milliseconds(settings.connectTimeoutSeconds) ?? timeouts.connectMs ?? 10_000;
-    const isRegistry = url.hostname === endpoint.base.hostname;
-    const refuse = (hostname: string): Error => refusalOf(endpoint, url, hostname);
-    const tls =
-      certificates === undefined
-        ? {}
-        : {
-            secureContext: secureContext(certificates, isRegistry),
-            rejectUnauthorized: !(isRegistry && settings.insecureSkipVerify === true),
-          };
-    const common = { allowH2: false, timeout };
-    const toProxy = buildConnector({
-      ...common,
-      lookup,
-      ...(proxy?.url.protocol === "https:"
-        ? { secureContext: secureContext(certificates ?? NO_CERTIFICATES, false) }
-        : {}),
+    const { headersTimeoutSeconds, idleTimeoutSeconds } = endpoint.settings;
+    const asked = certificates === undefined ? proxy : undefined;
+    return new Pool(asked?.url.origin ?? url.origin, {
+      connections: init.maxConnections,
+      // More than Node's 4 s, for the pauses between one layer and the next.
+      keepAliveTimeout: 15_000,
+      headersTimeout: milliseconds(headersTimeoutSeconds) ?? timeouts.headersMs ?? 30_000,
+      bodyTimeout: milliseconds(idleTimeoutSeconds) ?? timeouts.idleMs ?? 15_000,
+      connect: keepingFirstError(connectorFor(endpoint, url, trusted, certificates, proxy)),
     });
-    const connect =
-      proxy === undefined
-        ? // The proxy looks names up, so that only here an address can be checked after DNS.
-          buildConnector({
-            ...common,
-            ...tls,
-            lookup: trusted ? lookup : guardLookup(lookup, refuse),
-          })
-        : certificates === undefined
-          ? toProxy
-          : tunnelThrough(
-              proxy,
-              { toProxy, overTunnel: buildConnector({ ...common, ...tls }) },
-              timeout,
-            );
-    return new Pool(
-      proxy !== undefined && certificates === undefined ? proxy.url.origin : url.origin,
-      {
-        connections: init.maxConnections,
-        // More than Node's 4 s, for the pauses between one layer and the next.
-        keepAliveTimeout: 15_000,
-        headersTimeout:
-          milliseconds(settings.headersTimeoutSeconds) ?? timeouts.headersMs ?? 30_000,
-        bodyTimeout: milliseconds(settings.idleTimeoutSeconds) ?? timeouts.idleMs ?? 15_000,
-        connect: keepingFirstError(connect),
-      },
-    );
   }
 
   async function routeFor(endpoint: RegistryEndpoint, url: URL): Promise<Route> {
@@ -244,6 +243,10 @@ export function createConnections(
       await Promise.all(open.map(async (pool) => await pool.destroy(gone)));
     },
   };
+}
+
+function systemAuthorities(): string[] {
+  return [...getCACertificates("default"), ...getCACertificates("system")];
 }
 
 function milliseconds(seconds: number | undefined): number | undefined {
