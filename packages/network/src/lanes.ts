@@ -66,7 +66,20 @@ export function createPeerLanes(
   const slow = new WeakSet<FramedStream>();
   let closed = false;
 
+  /** One more for the pool, ready or on its way; `undefined` when it is better to wait for one that there is. */
+  function openAnother(lane: Lane): FramedStream | Promise<FramedStream> | undefined {
+    const pool = pools[lane];
+    if (pool.opened >= LANES[lane].streams) return undefined;
+    const ready = lane === "bulk" ? bulk.take() : undefined;
+    // A few streams keep requests going meanwhile; more would cost more than the wait.
+    const worthWaiting = lane === "bulk" && bulk.promising && pool.streams >= BESIDE_BULK;
+    if (ready === undefined && worthWaiting) return undefined;
+    pool.opened += 1;
+    return ready ?? openStream(lane);
+  }
+
   async function openStream(lane: Lane): Promise<FramedStream> {
+    pools[lane].streams += 1;
     const { protocol, requestBytes, answerBytes } = LANES[lane];
     const limits: FrameLimits = { readBytes: answerBytes, writeBytes: requestBytes };
     try {
@@ -78,6 +91,9 @@ export function createPeerLanes(
       slow.add(framed);
       return framed;
     } catch (cause) {
+      pools[lane].streams -= 1;
+      pools[lane].opened -= 1;
+      wake(lane);
       throw unreachable("opens no stream", cause);
     }
   }
@@ -93,24 +109,8 @@ export function createPeerLanes(
         leave(lane, idle);
         continue;
       }
-      if (pool.opened < LANES[lane].streams) {
-        const ready = lane === "bulk" ? bulk.take() : undefined;
-        // A few streams keep requests going meanwhile; more would cost more than the wait.
-        const worthWaiting = lane === "bulk" && bulk.promising && pool.streams >= BESIDE_BULK;
-        if (ready !== undefined || !worthWaiting) pool.opened += 1;
-        if (ready !== undefined) return ready;
-        if (!worthWaiting) {
-          pool.streams += 1;
-          try {
-            return await openStream(lane);
-          } catch (error) {
-            pool.streams -= 1;
-            pool.opened -= 1;
-            wake(lane);
-            throw error;
-          }
-        }
-      }
+      const another = openAnother(lane);
+      if (another !== undefined) return await another;
       if (pool.waiting.length >= MAX_WAITING) throw unreachable("has too many requests waiting");
       const turn = Promise.withResolvers<void>();
       pool.waiting.push(turn);
@@ -118,7 +118,7 @@ export function createPeerLanes(
         await raceSignal(turn.promise, options.signal);
       } catch (error) {
         const place = pool.waiting.indexOf(turn);
-        if (place === -1) pool.waiting.shift()?.resolve();
+        if (place === -1) wake(lane);
         else pool.waiting.splice(place, 1);
         throw error;
       }
