@@ -3,6 +3,7 @@ import type { Libp2p } from "libp2p";
 import {
   type AbortOptions,
   type Clock,
+  deadline,
   hasCode,
   type Logger,
   type MetricsRegister,
@@ -157,7 +158,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
         expected === undefined ? address : address.encapsulate(`/p2p/${expected}`),
       );
     const connection = await current.dial(addresses, {
-      signal: AbortSignal.any([running.signal, AbortSignal.timeout(5000)]),
+      signal: deadline(5000, running.signal),
     });
     const peer = connection.remotePeer.toString() as PeerIdString;
     if (peer === self) connection.abort(unreachable("is this machine"));

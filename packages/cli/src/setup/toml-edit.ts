@@ -116,12 +116,10 @@ function withValue(old: string, value: string | readonly [string]): string {
 
 function isHeader(line: string, keys: readonly string[]): boolean {
   if (!TABLE_LINE.test(line) || /^\s*\[\[/.test(line)) return false;
-  let at: TomlTable | undefined;
   try {
-    at = parse(line);
+    const named = tableAt(parse(line), keys);
+    return named !== undefined && Object.keys(named).length === 0;
   } catch {
     return false;
   }
-  for (const key of keys) at = at === undefined ? undefined : asTable(at[key]);
-  return at !== undefined && Object.keys(at).length === 0;
 }
