@@ -1,12 +1,11 @@
 import { mkdir } from "node:fs/promises";
-import type { ServerResponse } from "node:http";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import type { ApiEvent, Peer, PeerList, Status } from "@shoal/api";
+import type { ApiEvent } from "@shoal/api";
 import { createNetwork, loadIdentity, type Network } from "@shoal/network";
 import { CodedError, type Logger, systemClock } from "@shoal/runtime";
-import { openFileStore, type Store } from "@shoal/store";
-import { createSwarm, type Swarm } from "@shoal/swarm";
+import { openFileStore } from "@shoal/store";
+import { createSwarm } from "@shoal/swarm";
 import {
   certificateFolders,
   createAuthFileCredentials,
@@ -14,7 +13,6 @@ import {
   createUpstream,
   firstOf,
   isReadOverTls,
-  type Upstream,
 } from "@shoal/upstream";
 import { createRoutes } from "./api/routes.ts";
 import { startApiServer } from "./api/server.ts";
@@ -24,15 +22,17 @@ import { listImages } from "./images.ts";
 import { listenHttp } from "./listening.ts";
 import { changeLimits, configuredLimits, limitsOf } from "./limits.ts";
 import { localOnly } from "./local-only.ts";
-import { type ClientSightings, createClientSightings } from "./mirror/clients.ts";
+import { createClientSightings } from "./mirror/clients.ts";
 import { createImageNames } from "./mirror/image-names.ts";
+import { answerMetrics } from "./metrics-page.ts";
 import { createMirrorMetrics } from "./mirror/metrics.ts";
 import { createMirror } from "./mirror/mirror.ts";
-import { createPrometheusRegister, type PrometheusRegister } from "./prometheus.ts";
+import { createPrometheusRegister } from "./prometheus.ts";
 import { createPulls, type Pulls } from "./pulls.ts";
 import { createShareRules } from "./share-rules.ts";
-import { createSiteMembership, initialToken, type SiteMembership } from "./site-membership.ts";
-import { createTraffic, type Traffic } from "./traffic.ts";
+import { createSiteMembership, initialToken } from "./site-membership.ts";
+import { peersOf, type StatusSources, statusOf } from "./status.ts";
+import { createTraffic } from "./traffic.ts";
 import { createUnfinishedPulls } from "./unfinished-pulls.ts";
 import { VERSION } from "./version.ts";
 import type { Places } from "./welcome.ts";
@@ -47,22 +47,6 @@ export interface DaemonComponents {
 /** A running daemon. Disposing lets running answers end, for at most 10 s, and closes everything. */
 export interface Daemon extends AsyncDisposable {
   readonly places: Places;
-}
-
-/** Everything that is made, in the order in which it is made. */
-interface Parts {
-  readonly configuration: Configuration;
-  readonly store: Store;
-  readonly upstream: Upstream;
-  readonly network: Network;
-  readonly swarm: Swarm;
-  readonly site: Pick<SiteMembership, "id">;
-  readonly pulls: Pulls;
-  readonly prometheus: PrometheusRegister;
-  readonly traffic: Traffic;
-  readonly clients: ClientSightings;
-  readonly startedAt: string;
-  readonly mirrorAddresses: () => readonly string[];
 }
 
 /**
@@ -175,15 +159,13 @@ export async function startDaemon(
       { addresses: configuration.mirror.listen, setting: "mirror.listen" },
     ),
   );
-  const parts: Parts = {
+  const sources: StatusSources = {
     configuration,
     store,
     upstream,
     network,
     swarm,
     site,
-    pulls,
-    prometheus,
     traffic,
     clients,
     startedAt: new Date(clock.wallNow()).toISOString(),
@@ -193,7 +175,7 @@ export async function startDaemon(
     await listenHttp(
       localOnly(
         { hosts: configuration.metrics.hosts, setting: "metrics.hosts", byAddress: true },
-        (request, response) => void answerMetrics(parts, request.url ?? "/", response),
+        (request, response) => void answerMetrics(prometheus, request.url ?? "/", response),
       ),
       { addresses: configuration.metrics.listen, setting: "metrics.listen", graceMs: 0 },
     ),
@@ -204,13 +186,13 @@ export async function startDaemon(
       groupId: await socketGroupId(components),
       logger,
       events: {
-        on: (listener) => subscribe(parts, listener),
+        on: (listener) => subscribe({ pulls, network }, listener),
         pull: (id) => pulls.get(id),
       },
       routes: createRoutes({
         pulls,
-        status: async () => await statusOf(parts),
-        peers: () => peersOf(parts),
+        status: async () => await statusOf(sources),
+        peers: () => peersOf(sources),
         limits: () => limitsOf(swarm),
         setLimits: (change) => changeLimits(swarm, change),
         images: async () => await listImages(store),
@@ -265,104 +247,13 @@ async function makeStateFolder(path: string): Promise<void> {
   }
 }
 
-function subscribe({ pulls, network }: Parts, listener: (event: ApiEvent) => void): Disposable {
+function subscribe(
+  { pulls, network }: { readonly pulls: Pulls; readonly network: Network },
+  listener: (event: ApiEvent) => void,
+): Disposable {
   const stack = new DisposableStack();
   stack.use(pulls.onChange((pull) => listener({ type: "pull", pull })));
   stack.use(network.on("memberUp", (peer) => listener({ type: "peer-up", peer })));
   stack.use(network.on("memberDown", (peer) => listener({ type: "peer-down", peer })));
   return stack;
-}
-
-async function statusOf(parts: Parts): Promise<Status> {
-  const { configuration, store, upstream, network, swarm, traffic } = parts;
-  const site = parts.site.id();
-  return {
-    version: VERSION,
-    peerId: network.self,
-    startedAt: parts.startedAt,
-    stateFolder: configuration.state,
-    ...(site === undefined ? {} : { site }),
-    mirror: [...parts.mirrorAddresses()],
-    swarm: [...network.listenAddresses()],
-    mdns: network.mdns(),
-    peersUp: network.members().length,
-    store: await store.usage(),
-    traffic: {
-      fromUpstreamBytes: traffic.total("shoal_swarm_received_bytes_total", "upstream"),
-      fromPeersBytes: traffic.total("shoal_swarm_received_bytes_total", "peers"),
-      toPeersBytes: traffic.total("shoal_swarm_sent_bytes_total"),
-      toClientsBytes: traffic.total("shoal_mirror_sent_bytes_total"),
-    },
-    clients: parts.clients.list().map(({ engine, lastSeenMs }) => ({
-      engine,
-      lastSeenAt: new Date(lastSeenMs).toISOString(),
-    })),
-    transfers: swarm.transfers().length,
-    registries: upstream.health().map(({ registry, backOffUntilMs, lastErrorCode, pullLimit }) => ({
-      registry,
-      ...(backOffUntilMs === undefined
-        ? {}
-        : { backOffUntil: new Date(backOffUntilMs).toISOString() }),
-      ...(lastErrorCode === undefined ? {} : { lastErrorCode }),
-      ...(pullLimit === undefined ? {} : { pullLimit }),
-    })),
-  };
-}
-
-function peersOf({ network, swarm }: Parts): PeerList {
-  const suspects = new Map(swarm.suspects().map((suspect) => [suspect.peer, suspect]));
-  return {
-    self: network.self,
-    ...zoneField(network, network.self),
-    peers: network.peers().map(({ id, state, addresses, source, lastSeenMs }) => ({
-      id,
-      state,
-      addresses: [...addresses],
-      source,
-      lastSeenAt: new Date(lastSeenMs).toISOString(),
-      ...conductOf(suspects.get(id)),
-      ...zoneField(network, id),
-    })),
-  };
-}
-
-function zoneField(network: Network, peer: Network["self"]): { zone?: string } {
-  const zone = network.zoneOf?.(peer);
-  return zone === undefined ? {} : { zone };
-}
-
-function conductOf(
-  suspect: ReturnType<Swarm["suspects"]>[number] | undefined,
-): Pick<Peer, "strikes" | "bannedUntil" | "falseBlobs"> {
-  const untilMs = suspect?.bannedUntilMs;
-  const falseBlobs = (suspect?.falseBlobs ?? []).map((blob) => ({
-    digest: blob.digest,
-    registry: blob.registry,
-    at: new Date(blob.atMs).toISOString(),
-    counts: blob.certain && !blob.withdrawn,
-    proof: blob.proof,
-  }));
-  return {
-    strikes: suspect?.strikes ?? 0,
-    ...(falseBlobs.length === 0 ? {} : { falseBlobs }),
-    ...(untilMs === undefined ? {} : { bannedUntil: new Date(untilMs).toISOString() }),
-  };
-}
-
-async function answerMetrics(
-  { prometheus }: Parts,
-  url: string,
-  response: ServerResponse,
-): Promise<void> {
-  const path = url.split("?")[0];
-  if (path === "/livez" || path === "/readyz") {
-    response.writeHead(200, { "content-type": "text/plain" }).end("ok\n");
-    return;
-  }
-  if (path !== "/metrics") {
-    response.writeHead(404, { "content-type": "text/plain" }).end("see /metrics and /livez\n");
-    return;
-  }
-  response.writeHead(200, { "content-type": prometheus.contentType });
-  response.end(await prometheus.text());
 }

@@ -1,0 +1,102 @@
+import type { Peer, PeerList, Status } from "@shoal/api";
+import type { Network } from "@shoal/network";
+import type { Store } from "@shoal/store";
+import type { Swarm } from "@shoal/swarm";
+import type { Upstream } from "@shoal/upstream";
+import type { Configuration } from "./configuration.ts";
+import type { ClientSightings } from "./mirror/clients.ts";
+import type { SiteMembership } from "./site-membership.ts";
+import type { Traffic } from "./traffic.ts";
+import { VERSION } from "./version.ts";
+
+/** What a daemon's status is read from. */
+export interface StatusSources {
+  readonly configuration: Configuration;
+  readonly store: Store;
+  readonly upstream: Upstream;
+  readonly network: Network;
+  readonly swarm: Swarm;
+  readonly site: Pick<SiteMembership, "id">;
+  readonly traffic: Traffic;
+  readonly clients: ClientSightings;
+  readonly startedAt: string;
+  readonly mirrorAddresses: () => readonly string[];
+}
+
+/** What `shoal status` shows. */
+export async function statusOf(parts: StatusSources): Promise<Status> {
+  const { configuration, store, upstream, network, swarm, traffic } = parts;
+  const site = parts.site.id();
+  return {
+    version: VERSION,
+    peerId: network.self,
+    startedAt: parts.startedAt,
+    stateFolder: configuration.state,
+    ...(site === undefined ? {} : { site }),
+    mirror: [...parts.mirrorAddresses()],
+    swarm: [...network.listenAddresses()],
+    mdns: network.mdns(),
+    peersUp: network.members().length,
+    store: await store.usage(),
+    traffic: {
+      fromUpstreamBytes: traffic.total("shoal_swarm_received_bytes_total", "upstream"),
+      fromPeersBytes: traffic.total("shoal_swarm_received_bytes_total", "peers"),
+      toPeersBytes: traffic.total("shoal_swarm_sent_bytes_total"),
+      toClientsBytes: traffic.total("shoal_mirror_sent_bytes_total"),
+    },
+    clients: parts.clients.list().map(({ engine, lastSeenMs }) => ({
+      engine,
+      lastSeenAt: new Date(lastSeenMs).toISOString(),
+    })),
+    transfers: swarm.transfers().length,
+    registries: upstream.health().map(({ registry, backOffUntilMs, lastErrorCode, pullLimit }) => ({
+      registry,
+      ...(backOffUntilMs === undefined
+        ? {}
+        : { backOffUntil: new Date(backOffUntilMs).toISOString() }),
+      ...(lastErrorCode === undefined ? {} : { lastErrorCode }),
+      ...(pullLimit === undefined ? {} : { pullLimit }),
+    })),
+  };
+}
+
+/** What `shoal peers` shows. */
+export function peersOf({ network, swarm }: Pick<StatusSources, "network" | "swarm">): PeerList {
+  const suspects = new Map(swarm.suspects().map((suspect) => [suspect.peer, suspect]));
+  return {
+    self: network.self,
+    ...zoneField(network, network.self),
+    peers: network.peers().map(({ id, state, addresses, source, lastSeenMs }) => ({
+      id,
+      state,
+      addresses: [...addresses],
+      source,
+      lastSeenAt: new Date(lastSeenMs).toISOString(),
+      ...conductOf(suspects.get(id)),
+      ...zoneField(network, id),
+    })),
+  };
+}
+
+function zoneField(network: Network, peer: Network["self"]): { zone?: string } {
+  const zone = network.zoneOf?.(peer);
+  return zone === undefined ? {} : { zone };
+}
+
+function conductOf(
+  suspect: ReturnType<Swarm["suspects"]>[number] | undefined,
+): Pick<Peer, "strikes" | "bannedUntil" | "falseBlobs"> {
+  const untilMs = suspect?.bannedUntilMs;
+  const falseBlobs = (suspect?.falseBlobs ?? []).map((blob) => ({
+    digest: blob.digest,
+    registry: blob.registry,
+    at: new Date(blob.atMs).toISOString(),
+    counts: blob.certain && !blob.withdrawn,
+    proof: blob.proof,
+  }));
+  return {
+    strikes: suspect?.strikes ?? 0,
+    ...(falseBlobs.length === 0 ? {} : { falseBlobs }),
+    ...(untilMs === undefined ? {} : { bannedUntil: new Date(untilMs).toISOString() }),
+  };
+}
