@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createServerCertificate } from "../lab/certificates.ts";
 import { type LabDaemon, startDaemon } from "../lab/daemon.ts";
+import { startEngine } from "../lab/engines.ts";
 import { createImage, pushImage } from "../lab/images.ts";
 import { prepareLab } from "../lab/install.ts";
 import { type LabRegistry, LOOPBACK, startRegistry } from "../lab/registry.ts";
@@ -13,6 +14,7 @@ import { ISSUER, SERVICE, startTokenServer } from "../lab/token-server.ts";
 import { MIB } from "./site.ts";
 
 const skipped = await prepareLab(["docker-registry", "skopeo", "curl", "openssl"], false);
+const podmanSkipped = skipped ?? (await prepareLab(["podman", "crun"]));
 
 const USERNAME = "reader";
 const PASSWORD = "htpasswd-secret";
@@ -24,7 +26,7 @@ const NAME = "team/app";
 const hexOf = (digest: string): string => digest.slice(digest.indexOf(":") + 1);
 
 describe.skipIf(skipped !== undefined)("a pull through the mirror from docker-registry", () => {
-  const image = createImage(Array.from({ length: 9 }, (_, index) => MIB + index));
+  const image = createImage(Array.from({ length: 9 }, (_, index) => MIB + 512 * index));
   const port = 40_000 + (process.pid % 20_000);
   let folder = "";
   let stack: AsyncDisposableStack;
@@ -43,13 +45,17 @@ describe.skipIf(skipped !== undefined)("a pull through the mirror from docker-re
     return registry;
   }
 
-  async function startGuarded(auth: string): Promise<LabRegistry> {
+  async function startGuarded(auth: string, tls = false): Promise<LabRegistry> {
     await (await startFilled()).stop();
-    const init = { port, extra: `auth: ${auth}` };
+    const init = { port, tls, extra: `auth: ${auth}` };
     return stack.use(await startRegistry(LOOPBACK, join(folder, "registry"), init));
   }
 
-  async function startWithLogin(registry: string, host: string): Promise<LabDaemon> {
+  async function startWithLogin(
+    registry: string,
+    host: string,
+    registryCaFile?: string,
+  ): Promise<LabDaemon> {
     const file = join(folder, "auth.json");
     await writeFile(file, JSON.stringify({ auths: { [host]: { auth: LOGIN } } }));
     const place = {
@@ -61,6 +67,7 @@ describe.skipIf(skipped !== undefined)("a pull through the mirror from docker-re
         place,
         folder: join(folder, "daemon"),
         registry,
+        ...(registryCaFile === undefined ? {} : { registryCaFile }),
         mirror: "127.0.0.1:0",
         extra:
           'metrics: { listen: ["127.0.0.1:0"] }\nswarm: { listen: ["127.0.0.1"], port: 0, mdns: false }',
@@ -87,6 +94,15 @@ describe.skipIf(skipped !== undefined)("a pull through the mirror from docker-re
     expect(manifest.equals(image.manifest.bytes)).toBe(true);
   }
 
+  /** Podman, which has no login: what it gets, it has from the mirror. */
+  async function pullByPodman(daemon: LabDaemon, host: string): Promise<void> {
+    const [mirror] = (await daemon.status()).mirror;
+    const init = { place: LOOPBACK, folder: join(folder, "podman"), registry: host };
+    await using podman = await startEngine("podman", { ...init, mirror: mirror! });
+    const [configuration] = image.blobs;
+    expect(await podman.pull(`${NAME}:v1`)).toBe(hexOf(configuration!.descriptor.digest));
+  }
+
   async function expectUnlogged(daemon: LabDaemon, secrets: readonly string[]): Promise<void> {
     const log = JSON.stringify(await daemon.logs());
     expect(log.length).toBeGreaterThan(100);
@@ -110,6 +126,22 @@ describe.skipIf(skipped !== undefined)("a pull through the mirror from docker-re
     const daemon = await startWithLogin(registry.host, "other.example");
     await expect(pull(daemon, registry.host)).rejects.toThrow(/log in|login/);
   });
+
+  it.each(["skopeo", "podman"] as const)(
+    "with htpasswd over TLS of an authority of its own, by %s",
+    async (engine) => {
+      if (engine === "podman" && podmanSkipped !== undefined) return;
+      const passwords = join(folder, "htpasswd");
+      await writeFile(passwords, HTPASSWD);
+      const auth = `{ htpasswd: { realm: lab, path: "${passwords}" } }`;
+      const registry = await startGuarded(auth, true);
+      const daemon = await startWithLogin(registry.host, registry.host, registry.caFile);
+      if (engine === "skopeo") await pull(daemon, registry.host);
+      else await pullByPodman(daemon, registry.host);
+      expect((await registry.accesses()).some(({ status }) => status === 401)).toBe(true);
+      await expectUnlogged(daemon, [PASSWORD, LOGIN]);
+    },
+  );
 
   it("with tokens that expire in mid-pull", async () => {
     const certificate = await createServerCertificate(join(folder, "tokens"), "127.0.0.1");

@@ -29,7 +29,9 @@ const registryKey = z.string().refine((text) => parses(() => parseRegistryHost(t
 const RegistrySchema = z.strictObject({
   plainHttp: z
     .boolean()
-    .describe("Speak HTTP without TLS. Default: false, true for localhost")
+    .describe(
+      "Speak HTTP without TLS. Default: false; for localhost true, unless TLS is configured",
+    )
     .optional(),
   endpoint: z
     .string()

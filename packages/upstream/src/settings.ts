@@ -4,7 +4,10 @@ import { parseProxy } from "./proxy.ts";
 
 /** What a site says about one registry, under `registries.<host>` of the configuration. */
 export interface RegistrySettings {
-  /** Speak HTTP without TLS. @default false, but true for localhost, 127.0.0.0/8 and [::1], as Docker does */
+  /**
+   * Speak HTTP without TLS. @default false, but true for localhost, 127.0.0.0/8 and [::1], as Docker does, where
+   * nothing else here is about TLS
+   */
   readonly plainHttp?: boolean | undefined;
   /** URL that stands for the registry, with a path prefix where it has one: `http://10.0.0.2:5000`. */
   readonly endpoint?: string | undefined;
@@ -88,8 +91,13 @@ function baseUrl(registry: RegistryHost, settings: RegistrySettings): URL {
       `not a registry host: ${JSON.stringify(registry.slice(0, 160))}; write host or host:port`,
       { details: { registry } },
     );
-  const plain = settings.plainHttp ?? isLoopbackName(url.hostname);
+  const plain = settings.plainHttp ?? (isLoopbackName(url.hostname) && !isAboutTls(settings));
   return plain ? new URL(`http://${host}`) : url;
+}
+
+/** Whoever names an authority or a certificate means TLS. */
+function isAboutTls({ caFile, clientCertFile, insecureSkipVerify }: RegistrySettings): boolean {
+  return caFile !== undefined || clientCertFile !== undefined || insecureSkipVerify === true;
 }
 
 /**
