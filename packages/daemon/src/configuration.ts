@@ -126,7 +126,9 @@ export const ConfigurationSchema = z.strictObject({
     .describe("Which machines belong together"),
   resolve: z
     .strictObject({
-      freshSeconds: seconds.describe("A tag is not asked for again for this long"),
+      freshSeconds: seconds.describe(
+        "A tag, or a list of tags or referrers, is not asked for again for this long",
+      ),
       staleMaxSeconds: seconds.describe(
         "With the registry out of reach, a tag's last answer is used up to this age",
       ),

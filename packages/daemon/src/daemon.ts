@@ -23,6 +23,7 @@ import { listenHttp } from "./listening.ts";
 import { changeLimits, configuredLimits, limitsOf } from "./limits.ts";
 import { localOnly } from "./local-only.ts";
 import { createClientSightings } from "./mirror/clients.ts";
+import { createDocuments } from "./mirror/documents.ts";
 import { createImageNames } from "./mirror/image-names.ts";
 import { answerMetrics } from "./metrics-page.ts";
 import { createMirrorMetrics } from "./mirror/metrics.ts";
@@ -114,6 +115,10 @@ export async function startDaemon(
       },
     ),
   );
+  const resolve = {
+    freshMs: configuration.resolve.freshSeconds * 1000,
+    staleMaxMs: configuration.resolve.staleMaxSeconds * 1000,
+  };
   const swarm = stack.use(
     await createSwarm(
       { transport: network, store, upstream, clock, random, logger, metrics },
@@ -121,10 +126,7 @@ export async function startDaemon(
         ...configuredLimits(configuration),
         mayShare: createShareRules(configuration.share),
         overTls: (registry) => isReadOverTls(registry, configuration.registries),
-        resolve: {
-          freshMs: configuration.resolve.freshSeconds * 1000,
-          staleMaxMs: configuration.resolve.staleMaxSeconds * 1000,
-        },
+        resolve,
       },
     ),
   );
@@ -144,7 +146,7 @@ export async function startDaemon(
   const mirror = createMirror({
     swarm,
     names: createImageNames({ store, logger }),
-    upstream,
+    documents: createDocuments({ upstream, clock }, resolve),
     clock,
     logger,
     metrics: createMirrorMetrics(metrics),

@@ -49,7 +49,7 @@ describe("a mirror whose registry is silent", () => {
       },
     },
     names: { resolved: () => undefined },
-    upstream: {
+    documents: {
       tags: async (_repository, _query, options) => await silence(options),
       referrers: async (_repository, _digest, _query, options) => await silence(options),
     },

@@ -368,12 +368,12 @@ describe("the mirror, by the lines of the distribution specification", () => {
     it("Link leads to the next page", async () => {
       daemon.registry.script(({ path }) =>
         path.includes("/referrers/")
-          ? { headers: { link: `<${path}?page=2>; rel="next"` } }
+          ? { headers: { link: `<${path}&page=2>; rel="next"` } }
           : undefined,
       );
-      const response = await ask(`referrers/${image.digest}`);
+      const response = await ask(`referrers/${image.digest}?artifactType=a`);
       expect(response.headers.get("link")).toBe(
-        `</v2/team/app/referrers/${image.digest}?page=2&ns=${encodeURIComponent(daemon.registry.registry)}>; rel="next"`,
+        `</v2/team/app/referrers/${image.digest}?artifactType=a&page=2&ns=${encodeURIComponent(daemon.registry.registry)}>; rel="next"`,
       );
       daemon.registry.script(() => undefined);
     });

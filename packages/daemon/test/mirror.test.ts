@@ -200,6 +200,32 @@ describe("mirror", () => {
     expect(await response.json()).toMatchObject({ tags: ["v1"] });
   });
 
+  it("gives lists of tags and referrers that it has when the registry is out of reach", async () => {
+    const digest = digestOf(Buffer.from("x"));
+    const index = { "content-type": MEDIA_TYPES.ociIndex };
+    await using asking = await createTestDaemon({
+      resolve: { freshSeconds: 0, staleMaxSeconds: 60 },
+    });
+    asking.registry.script(({ path }) =>
+      path.includes("/referrers/") ? { status: 200, headers: index, body: "{}" } : undefined,
+    );
+    asking.registry.addImage("app", "v1", [10]);
+    const lists = ["app/tags/list?n=5", `app/referrers/${digest}`];
+    for (const list of lists) {
+      const fresh = await fetch(asking.url(list));
+      expect([fresh.status, fresh.headers.get("warning")]).toEqual([200, null]);
+      expect(fresh.headers.get("age")).toBe("0");
+    }
+    asking.registry.script(() => ({ status: 503, headers: { "retry-after": "60" } }));
+    for (const list of lists) {
+      const stale = await fetch(asking.url(list));
+      expect(stale.status).toBe(200);
+      expect(stale.headers.get("warning")).toBe('110 shoal "Response is Stale"');
+    }
+    const other = await fetch(asking.url("app/tags/list?n=6"));
+    expect(other.status).toBe(503);
+  });
+
   it("refuses names that are not this machine's, and other sites' pages", async () => {
     const { port } = new URL(daemon.mirror);
     const statusWith = async (headers: Record<string, string>): Promise<number> =>

@@ -15,7 +15,7 @@ import {
   hasCode,
   type Logger,
 } from "@shoal/runtime";
-import type { Upstream } from "@shoal/upstream";
+import { isPassing, type Upstream } from "@shoal/upstream";
 import type { Manifest, Manifests } from "./manifests.ts";
 import { rank } from "./rendezvous.ts";
 import { acceptKey, acceptOf, type Question, type Resolutions } from "./resolutions.ts";
@@ -268,22 +268,6 @@ function newer(
 ): SiteResolution | undefined {
   if (a === undefined || b === undefined) return a ?? b;
   return b.ageMs < a.ageMs ? b : a;
-}
-
-/** Failures that say nothing about the image: the registry may answer otherwise in a while. */
-function isPassing(error: unknown): boolean {
-  return hasCode(
-    error,
-    "ERR_UPSTREAM_UNREACHABLE",
-    "ERR_UPSTREAM_PROXY",
-    "ERR_UPSTREAM_UNKNOWN_HOST",
-    "ERR_UPSTREAM_TIMEOUT",
-    "ERR_UPSTREAM_RATE_LIMITED",
-    "ERR_UPSTREAM_STATUS",
-    "ERR_UPSTREAM_TRUNCATED",
-    "ERR_UPSTREAM_TLS",
-    "ERR_UPSTREAM_NOT_A_REGISTRY",
-  );
 }
 
 function isTimeout(error: unknown): boolean {

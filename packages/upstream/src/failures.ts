@@ -1,4 +1,4 @@
-import { CodedError, type ErrorDetails } from "@shoal/runtime";
+import { CodedError, type ErrorDetails, hasCode } from "@shoal/runtime";
 import { isDockerHub } from "./settings.ts";
 
 /** What is being asked of whom, for messages: no query and no credential. */
@@ -163,6 +163,22 @@ export function isTransient(error: unknown): error is CodedError {
   if (error.code === "ERR_UPSTREAM_UNREACHABLE") return true;
   const status = error.details["status"];
   return error.code === "ERR_UPSTREAM_STATUS" && typeof status === "number" && status >= 500;
+}
+
+/** Whether a failure says nothing about what was asked for: the registry may answer otherwise in a while. */
+export function isPassing(error: unknown): boolean {
+  return hasCode(
+    error,
+    "ERR_UPSTREAM_UNREACHABLE",
+    "ERR_UPSTREAM_PROXY",
+    "ERR_UPSTREAM_UNKNOWN_HOST",
+    "ERR_UPSTREAM_TIMEOUT",
+    "ERR_UPSTREAM_RATE_LIMITED",
+    "ERR_UPSTREAM_STATUS",
+    "ERR_UPSTREAM_TRUNCATED",
+    "ERR_UPSTREAM_TLS",
+    "ERR_UPSTREAM_NOT_A_REGISTRY",
+  );
 }
 
 /** What a registry says in its error body, made safe to show: `DENIED: requested access is denied`. */

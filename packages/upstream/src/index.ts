@@ -25,6 +25,7 @@ export {
 } from "./credentials.ts";
 export { createEnvironmentCredentials, firstOf } from "./environment-credentials.ts";
 export { isReadOverTls } from "./endpoints.ts";
+export { isPassing } from "./failures.ts";
 export { createUpstreamMetrics, type UpstreamMetrics } from "./metrics.ts";
 export type { PullLimit } from "./pull-limit.ts";
 export type { RetryPolicy } from "./retry.ts";

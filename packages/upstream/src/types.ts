@@ -37,8 +37,8 @@ export interface UpstreamBlob {
 export interface UpstreamDocument {
   readonly mediaType: string;
   readonly bytes: Uint8Array;
-  /** `Link` header's target for the next page, path and query only. */
-  readonly next?: string;
+  /** Query of the next page, out of the `Link` header. */
+  readonly nextQuery?: string;
   /** OCI-Filters-Applied of a referrers answer. */
   readonly filtersApplied?: string;
 }

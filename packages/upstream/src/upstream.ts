@@ -34,7 +34,7 @@ import { createConnections, type UpstreamTimeouts } from "./connections.ts";
 import { anonymous, type Credentials } from "./credentials.ts";
 import { createSources } from "./endpoints.ts";
 import { isTransient } from "./failures.ts";
-import { nextPage } from "./link.ts";
+import { nextPageQuery } from "./link.ts";
 import { createUpstreamMetrics, type RequestOutcome } from "./metrics.ts";
 import { contentLength, headerOf, mediaTypeOf, readAll, type WireResponse } from "./receiver.ts";
 import { createProxyChoice } from "./proxy.ts";
@@ -193,13 +193,12 @@ export function createUpstream(components: UpstreamComponents, init: UpstreamIni
             { details: { registry: request.endpoint.registry } },
           ),
       );
-      const { repository, path } = question;
-      const next = nextPage(headerOf(response.headers, "link"), `/v2/${repository.name}/${path}`);
+      const nextQuery = nextPageQuery(headerOf(response.headers, "link"));
       const filtersApplied = headerOf(response.headers, "oci-filters-applied");
       return {
         mediaType: mediaTypeOf(response.headers) ?? "application/json",
         bytes,
-        ...(next === undefined ? {} : { next }),
+        ...(nextQuery === undefined ? {} : { nextQuery }),
         ...(filtersApplied === undefined ? {} : { filtersApplied }),
       };
     };

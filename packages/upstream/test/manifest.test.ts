@@ -171,7 +171,7 @@ describe("documents", () => {
     });
     expect(tags).toMatchObject({
       mediaType: "application/json",
-      next: "/v2/team/app/tags/list?n=1&last=v1",
+      nextQuery: "n=1&last=v1",
     });
     expect(t.registry.requests[0]!.path).toBe("/v2/team/app/tags/list?n=1&last=a%2Fb");
   });

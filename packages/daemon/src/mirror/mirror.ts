@@ -13,12 +13,12 @@ import {
 } from "@shoal/oci";
 import { type Clock, hasCode, type Logger } from "@shoal/runtime";
 import type { Resolution, Swarm } from "@shoal/swarm";
-import type { Upstream, UpstreamDocument } from "@shoal/upstream";
 import { requestUrl } from "../request-url.ts";
 import { createAnswerDeadline } from "./answer-deadline.ts";
 import { clientSignal, failureOf, sendError } from "./answers.ts";
 import { BodyCut, sendBody } from "./body.ts";
 import type { ClientSightings } from "./clients.ts";
+import type { Document, Documents } from "./documents.ts";
 import type { ImageNames } from "./image-names.ts";
 import type { MirrorMetrics } from "./metrics.ts";
 import { nextPageLink } from "./next-page.ts";
@@ -28,7 +28,7 @@ import { createSizes } from "./sizes.ts";
 export interface MirrorComponents {
   readonly swarm: Pick<Swarm, "resolve" | "open" | "stat">;
   readonly names: ImageNames;
-  readonly upstream: Pick<Upstream, "tags" | "referrers">;
+  readonly documents: Documents;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: MirrorMetrics;
@@ -46,11 +46,13 @@ interface Exchange {
 
 type Kind = DistributionRequest["kind"] | "unknown";
 
+const STALE = '110 shoal "Response is Stale"';
+
 /** The pull side of the OCI distribution spec, for container engines. */
 export type Mirror = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 
 export function createMirror(components: MirrorComponents): Mirror {
-  const { swarm, names, upstream, clock, logger, metrics, clients } = components;
+  const { swarm, names, documents, clock, logger, metrics, clients } = components;
   const sizes = createSizes();
 
   function remember(manifest: Resolution): void {
@@ -85,7 +87,7 @@ export function createMirror(components: MirrorComponents): Mirror {
     };
     // RFC 9111, section 5.1, and RFC 7234, section 5.5.1, for people who look.
     if (!isDigest(reference)) headers["age"] = Math.round(found.ageMs / 1000);
-    if (found.stale) headers["warning"] = '110 shoal "Response is Stale"';
+    if (found.stale) headers["warning"] = STALE;
     response.writeHead(200, headers);
     if (request.method === "HEAD") {
       response.end();
@@ -141,11 +143,13 @@ export function createMirror(components: MirrorComponents): Mirror {
     });
   }
 
-  function answerDocument({ request, response, url }: Exchange, document: UpstreamDocument): void {
+  function answerDocument({ request, response, url }: Exchange, document: Document): void {
     response.writeHead(200, {
       "content-type": document.mediaType,
       "content-length": document.bytes.length,
-      ...(document.next === undefined ? {} : { link: nextPageLink(url, document.next) }),
+      age: String(Math.round(document.ageMs / 1000)),
+      ...(document.stale ? { warning: STALE } : {}),
+      ...(document.nextQuery === undefined ? {} : { link: nextPageLink(url, document.nextQuery) }),
       ...(document.filtersApplied === undefined
         ? {}
         : { "oci-filters-applied": document.filtersApplied }),
@@ -175,12 +179,12 @@ export function createMirror(components: MirrorComponents): Mirror {
         await answerBlob(exchange, repository, asked.digest);
         return;
       case "tags":
-        answerDocument(exchange, await upstream.tags(repository, query, { signal }));
+        answerDocument(exchange, await documents.tags(repository, query, { signal }));
         return;
       case "referrers":
         answerDocument(
           exchange,
-          await upstream.referrers(repository, asked.digest, query, { signal }),
+          await documents.referrers(repository, asked.digest, query, { signal }),
         );
         return;
     }
