@@ -8,7 +8,8 @@ import { type BenchOptions, table } from "./result.ts";
 import { SCENARIOS } from "./scenarios.ts";
 import { warmMemory } from "./warm-memory.ts";
 
-const PROGRAMS = "ip nsenter sysctl curl docker-registry skopeo iptables openssl".split(" ");
+const PROGRAMS =
+  "ip nsenter sysctl curl docker-registry skopeo containerd taskset iptables openssl".split(" ");
 const STANDARD: BenchOptions = {
   nodes: 10,
   sizeMib: 256,

@@ -78,6 +78,8 @@ export const ROWS: readonly Row[] = [
     cpuSecondsPerGiB: CPU_SECONDS_PER_GIB,
   }),
   row("local-hit", "local-hit --size 512 --rounds 5", {}),
+  row("serve", "serve --size 256 --rounds 7", { boundRatio: 1.1 }),
+  row("heads", "heads --rounds 3", { boundRatio: 1 }),
   row("rolling", "rolling --nodes 5 --size 64 --uplink 50 --lan 200", {}),
   row("idle", "idle --nodes 20", { boundRatio: 1, maxRssBytes: 150 * MIB }),
   simulation("simulate-200", "--members 200 --size 256 --uplink 1000 --lan 1000", {

@@ -1,9 +1,11 @@
 import { coldStart, manyLayers, rolling, staggered } from "./cold-start.ts";
 import { lostCoordinator, partition, slowLessee } from "./failures.ts";
+import { heads } from "./heads.ts";
 import { idle } from "./idle.ts";
 import { liar, slyLiar } from "./liars.ts";
 import { overhead } from "./overhead.ts";
 import type { Scenario } from "./result.ts";
+import { serve } from "./serve.ts";
 import { localHit, manyHolders, warmPeer } from "./warm.ts";
 import { zones } from "./zones.ts";
 
@@ -18,6 +20,16 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   "many-holders": { what: "one from four that have it, links unshaped", run: manyHolders },
   overhead: { what: "alone, against a direct pull", run: overhead },
   "local-hit": { what: "what is here already, against docker-registry", run: localHit },
+  serve: {
+    what: "what is here already, to skopeo and ctr, against docker-registry",
+    defaults: { rounds: 5 },
+    run: serve,
+  },
+  heads: {
+    what: "HEADs of a manifest a second, on one core",
+    defaults: { sizeMib: 1 },
+    run: heads,
+  },
   "many-layers": {
     what: "layers of 10 KiB to 8 MiB, all pull at once",
     defaults: { ...CROWD, layers: 40 },

@@ -36,6 +36,12 @@ function inPath(registry: string): string {
   return registry.replace(":", "_");
 }
 
+/** containerd, which can fetch an image without unpacking it. */
+export interface Containerd extends Engine {
+  /** Fetches everything that `repository:tag` names into its content store. */
+  fetch(reference: string): Promise<void>;
+}
+
 export async function startEngine(name: EngineName, init: EngineInit): Promise<Engine> {
   await mkdir(init.folder, { recursive: true });
   switch (name) {
@@ -102,7 +108,8 @@ async function createPodman(init: EngineInit): Promise<Engine> {
 }
 
 /** containerd with `ctr`, which downloads in its own process: both run in the machine. */
-async function startContainerd(init: EngineInit): Promise<Engine> {
+export async function startContainerd(init: EngineInit): Promise<Containerd> {
+  await mkdir(init.folder, { recursive: true });
   const { place, folder, registry, mirror } = init;
   const socket = join(folder, "containerd.sock");
   const configuration = join(folder, "config.toml");
@@ -141,6 +148,10 @@ async function startContainerd(init: EngineInit): Promise<Engine> {
   await ready("containerd", daemon, [...ctr, "version"]);
   return {
     name: "containerd",
+    async fetch(reference) {
+      const fetch = [...ctr, "content", "fetch", "--hosts-dir", hosts, `${registry}/${reference}`];
+      await run(place.within(fetch));
+    },
     async pull(reference) {
       const name = `${registry}/${reference}`;
       await run(

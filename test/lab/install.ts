@@ -4,6 +4,7 @@ import { run } from "./run.ts";
 const PACKAGES: Readonly<Record<string, string>> = {
   ip: "iproute2",
   nsenter: "util-linux",
+  taskset: "util-linux",
   sysctl: "procps",
   curl: "curl",
   openssl: "openssl",

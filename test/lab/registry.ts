@@ -17,6 +17,7 @@ export interface AccessEntry {
 
 /** A real docker-registry in its place behind the uplink. */
 export interface LabRegistry extends AsyncDisposable {
+  readonly pid: number;
   /** `address:port`, as references name it. */
   readonly host: string;
   readonly url: string;
@@ -39,6 +40,8 @@ export interface RegistryInit {
   /** @default 5000 */
   readonly port?: number;
   readonly tls?: boolean;
+  /** A line for each request. @default true */
+  readonly accessLog?: boolean;
   /** More of its configuration, in YAML. */
   readonly extra?: string;
 }
@@ -46,7 +49,7 @@ export interface RegistryInit {
 export async function startRegistry(
   place: Place,
   folder: string,
-  { port = DEFAULT_PORT, tls = false, extra = "" }: RegistryInit = {},
+  { port = DEFAULT_PORT, tls = false, accessLog = true, extra = "" }: RegistryInit = {},
 ): Promise<LabRegistry> {
   await mkdir(folder, { recursive: true });
   const configuration = join(folder, "registry.yml");
@@ -64,7 +67,7 @@ export async function startRegistry(
     configuration,
     [
       "version: 0.1",
-      "log: { level: warn, accesslog: { disabled: false } }",
+      `log: { level: warn, accesslog: { disabled: ${!accessLog} } }`,
       `storage: { filesystem: { rootdirectory: "${join(folder, "storage")}" }, delete: { enabled: true } }`,
       `http: { addr: "0.0.0.0:${port}", relativeurls: true${served} }`,
       extra,
@@ -77,6 +80,9 @@ export async function startRegistry(
     host,
     url,
     ...(certificate && { caFile: certificate.caFile }),
+    get pid() {
+      return running?.pid ?? 0;
+    },
     async accesses() {
       const text = await readFile(outputFile, "utf8");
       return [
