@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { defaultSocketPath, SYSTEM_SOCKET_PATH, parseRate } from "@shoal/api";
 import { parseRegistryHost, parseRepositoryName } from "@shoal/oci";
 import { CodedError } from "@shoal/runtime";
+import { isHelperName } from "@shoal/upstream";
 import * as z from "zod";
 
 const port = z.number().int().min(0).max(65_535);
@@ -155,6 +156,9 @@ export const ConfigurationSchema = z.strictObject({
   upstream: z
     .strictObject({
       allowPrivate: z.boolean().describe("Every registry may be at a private or loopback address"),
+      credentialHelpers: z
+        .array(z.string().refine(isHelperName, { message: "write the X of docker-credential-X" }))
+        .describe("The X of each docker-credential-X that may be run when an auth file names it"),
     })
     .describe("How registries are reached"),
   share: z
@@ -201,7 +205,7 @@ export function defaultConfiguration({ env, uid }: Environment): Configuration {
     registries: {},
     uplink: { limit: "none", connections: 0 },
     lan: { uploadLimit: "none" },
-    upstream: { allowPrivate: false },
+    upstream: { allowPrivate: false, credentialHelpers: [] },
     share: [],
     store: { minFreeBytes: 256 * 1024 * 1024 },
     log: { level: "info", format: "auto" },

@@ -9,6 +9,7 @@ import { createSwarm } from "@shoal/swarm";
 import {
   certificateFolders,
   createAuthFileCredentials,
+  createCredentialHelpers,
   createEnvironmentCredentials,
   createUpstream,
   firstOf,
@@ -81,6 +82,10 @@ export async function startDaemon(
   const tokenFile = configuration.site.tokenFile ?? join(configuration.state, "site-token");
   const token = await initialToken({ logger }, tokenFile, environment.env);
   const homeDir = environment.env["HOME"] ?? homedir();
+  const helpers = createCredentialHelpers(
+    { clock, logger },
+    { allowed: configuration.upstream.credentialHelpers, env: environment.env },
+  );
   const upstream = stack.use(
     createUpstream(
       { clock, logger, metrics, random },
@@ -94,7 +99,7 @@ export async function startDaemon(
         credentials: firstOf(
           createEnvironmentCredentials({ logger }, environment.env),
           createAuthFileCredentials(
-            { logger },
+            { logger, helpers },
             { env: environment.env, homeDir, uid: environment.uid },
           ),
         ),

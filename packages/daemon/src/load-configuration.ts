@@ -33,6 +33,7 @@ export const VARIABLES: Readonly<Record<string, string>> = {
   "uplink.connections": "SHOAL_UPLINK_CONNECTIONS",
   "lan.uploadLimit": "SHOAL_LAN_UPLOAD_LIMIT",
   "upstream.allowPrivate": "SHOAL_UPSTREAM_ALLOW_PRIVATE",
+  "upstream.credentialHelpers": "SHOAL_UPSTREAM_CREDENTIAL_HELPERS",
   "store.minFreeBytes": "SHOAL_STORE_MIN_FREE_BYTES",
   "log.level": "SHOAL_LOG_LEVEL",
   "log.format": "SHOAL_LOG_FORMAT",

@@ -23,6 +23,9 @@ export interface TestDaemonParts {
   readonly logger?: Logger;
   /** `auths` of the user's Docker configuration. */
   readonly auths?: Readonly<Record<string, unknown>>;
+  /** What else is in it. */
+  readonly dockerConfiguration?: Readonly<Record<string, unknown>>;
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 export async function createTestDaemon(
@@ -31,12 +34,12 @@ export async function createTestDaemon(
 ): Promise<TestDaemon> {
   const folder = await mkdtemp(join(tmpdir(), "shoal-daemon-"));
   const registry = parts.registry ?? (await createScriptedRegistry());
-  if (parts.auths !== undefined) {
+  if (parts.auths !== undefined || parts.dockerConfiguration !== undefined) {
     await mkdir(join(folder, ".docker"));
-    const login = JSON.stringify({ auths: parts.auths });
+    const login = JSON.stringify({ auths: parts.auths, ...parts.dockerConfiguration });
     await writeFile(join(folder, ".docker/config.json"), login);
   }
-  const environment = { env: { HOME: folder }, uid: 0 };
+  const environment = { env: { HOME: folder, ...parts.env }, uid: 0 };
   const configuration: Configuration = {
     ...defaultConfiguration(environment),
     state: join(folder, "state"),

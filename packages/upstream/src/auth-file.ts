@@ -12,8 +12,10 @@ export interface AuthEntry {
 
 export interface AuthFile {
   readonly entries: readonly AuthEntry[];
-  /** Whether it names credential helpers, which hold further logins. */
-  readonly hasHelpers: boolean;
+  /** The helper that holds a host's login, by host (`credHelpers`); an empty name is none at all. */
+  readonly helpers: ReadonlyMap<string, string>;
+  /** The helper that holds those of all other hosts (`credsStore`). */
+  readonly store: string | undefined;
 }
 
 const AuthFileSchema = z.object({
@@ -78,7 +80,10 @@ export function parseAuthFile(text: string, name: string): AuthFile {
       entries.push({ scope, credential: { kind: "basic", username, password } });
   }
   const { credsStore, credHelpers } = file.data;
-  return { entries, hasHelpers: Boolean(credsStore) || Object.keys(credHelpers ?? {}).length > 0 };
+  const helpers = Object.entries(credHelpers ?? {}).map(
+    ([key, helper]) => [scopeOf(key), helper] as const,
+  );
+  return { entries, helpers: new Map(helpers), store: credsStore || undefined };
 }
 
 /** `https://index.docker.io/v1/` is `docker.io`; a URL's path says an API version and no namespace. */

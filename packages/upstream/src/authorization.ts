@@ -1,7 +1,7 @@
 import { formatRepository, type Repository } from "@shoal/oci";
-import { type AbortOptions, makeRoom } from "@shoal/runtime";
+import { type AbortOptions, hasCode, makeRoom } from "@shoal/runtime";
 import { parseChallenges, pullScope } from "./challenge.ts";
-import { basicAuthorization } from "./credential.ts";
+import { basicAuthorization, type Credential, isSameLogin } from "./credential.ts";
 import type { Credentials } from "./credentials.ts";
 import { checkRealm } from "./realm.ts";
 import type { RegistryEndpoint } from "./settings.ts";
@@ -62,19 +62,51 @@ export function createAuthorizer(components: {
     remembered.set(key, scheme);
   }
 
+  /** @param refused the header that the registry did not take */
   async function authorize(
     endpoint: RegistryEndpoint,
     repository: Repository,
     scheme: Scheme,
     options: AbortOptions,
+    refused?: string,
   ): Promise<Authorization | undefined> {
-    const credential = await credentials.find(repository);
-    const loggedIn = credential !== undefined;
-    if (scheme.kind === "basic")
-      return loggedIn ? { header: basicAuthorization(credential), loggedIn } : undefined;
-    const { realm, service, scope } = scheme;
+    const credential = await credentials.find(repository, options);
+    if (scheme.kind === "basic") {
+      if (credential === undefined) return undefined;
+      const header = basicAuthorization(credential);
+      if (header !== refused) return { header, loggedIn: true };
+      const other = await renewed(repository, credential, options);
+      return other && { header: basicAuthorization(other), loggedIn: true };
+    }
+    try {
+      return await bearer(endpoint, scheme, credential, options);
+    } catch (error) {
+      if (credential === undefined || !hasCode(error, "ERR_UPSTREAM_UNAUTHORIZED")) throw error;
+      const other = await renewed(repository, credential, options);
+      if (other === undefined) throw error;
+      return await bearer(endpoint, scheme, other, options);
+    }
+  }
+
+  /** Another login in the place of one that was refused: a helper's may have ended. */
+  async function renewed(
+    repository: Repository,
+    refused: Credential,
+    options: AbortOptions,
+  ): Promise<Credential | undefined> {
+    const found = await credentials.find(repository, { ...options, refused });
+    return found === undefined || isSameLogin(found, refused) ? undefined : found;
+  }
+
+  async function bearer(
+    endpoint: RegistryEndpoint,
+    { realm, service, scope }: Extract<Scheme, { kind: "bearer" }>,
+    credential: Credential | undefined,
+    options: AbortOptions,
+  ): Promise<Authorization> {
     const question: TokenQuestion = { endpoint, realm, service, scope, credential };
-    return { header: `Bearer ${await tokens.get(question, options)}`, loggedIn, question };
+    const token = await tokens.get(question, options);
+    return { header: `Bearer ${token}`, loggedIn: credential !== undefined, question };
   }
 
   function choose(
@@ -108,7 +140,7 @@ export function createAuthorizer(components: {
         challenge === undefined ? remembered.get(key) : choose(endpoint, repository, challenge);
       if (scheme === undefined) return undefined;
       remember(key, scheme);
-      const next = await authorize(endpoint, repository, scheme, options);
+      const next = await authorize(endpoint, repository, scheme, options, used?.header);
       // The same Basic login again would be refused again.
       return next?.header === used?.header ? undefined : next;
     },

@@ -8,3 +8,8 @@ export function basicAuthorization(credential: Credential): string {
   const secret = credential.kind === "basic" ? credential.password : credential.token;
   return `Basic ${Buffer.from(`${credential.username}:${secret}`, "utf8").toString("base64")}`;
 }
+
+/** Whether two logins are the same. */
+export function isSameLogin(one: Credential, other: Credential): boolean {
+  return one.kind === other.kind && basicAuthorization(one) === basicAuthorization(other);
+}

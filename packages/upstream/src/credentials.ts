@@ -1,15 +1,21 @@
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Repository } from "@shoal/oci";
-import type { Logger } from "@shoal/runtime";
-import { type AuthEntry, parseAuthFile } from "./auth-file.ts";
+import type { AbortOptions, Logger } from "@shoal/runtime";
+import { type AuthEntry, type AuthFile, parseAuthFile } from "./auth-file.ts";
 import type { Credential } from "./credential.ts";
+import { type CredentialHelpers, isHelperName } from "./credential-helpers.ts";
 import { isDockerHub } from "./settings.ts";
+
+export interface FindOptions extends AbortOptions {
+  /** A login that has just been refused: where it was remembered, it is asked for anew. */
+  readonly refused?: Credential;
+}
 
 /** Where logins come from. */
 export interface Credentials {
-  /** The login for a repository, or undefined to ask as nobody. Never throws. */
-  find(repository: Repository): Promise<Credential | undefined>;
+  /** The login for a repository, or undefined to ask as nobody. Throws the signal's reason alone. */
+  find(repository: Repository, options?: FindOptions): Promise<Credential | undefined>;
 }
 
 export interface AuthFileEnvironment {
@@ -41,48 +47,77 @@ export function authFilePaths(environment: AuthFileEnvironment): readonly string
   ];
 }
 
-/** Reads the logins of `docker login` and `podman login`, again whenever a file has changed. */
+const EMPTY: AuthFile = { entries: [], helpers: new Map(), store: undefined };
+
+/**
+ * Reads the logins of `docker login` and `podman login`, again whenever a file has changed, and asks the
+ * helpers that the files name, if they are allowed.
+ */
 export function createAuthFileCredentials(
-  components: { readonly logger: Logger },
+  components: { readonly logger: Logger; readonly helpers: CredentialHelpers },
   environment: AuthFileEnvironment,
 ): Credentials {
+  const { logger, helpers } = components;
   const paths = authFilePaths(environment);
-  const cache = new Map<string, { version: string; entries: readonly AuthEntry[] }>();
+  const cache = new Map<string, { version: string; file: AuthFile }>();
+  const toldOf = new Set<string>();
 
-  async function entriesOf(path: string): Promise<readonly AuthEntry[]> {
+  async function read(path: string): Promise<AuthFile> {
     let version = "missing";
     try {
       const { mtimeMs, size, ino } = await stat(path);
       version = `${mtimeMs} ${size} ${ino}`;
       const known = cache.get(path);
-      if (known?.version === version) return known.entries;
-      const { entries, hasHelpers } = parseAuthFile(await readFile(path, "utf8"), path);
-      if (hasHelpers)
-        components.logger.debug({ file: path }, "credential helpers of an auth file are not asked");
-      cache.set(path, { version, entries });
-      return entries;
+      if (known?.version === version) return known.file;
+      const file = parseAuthFile(await readFile(path, "utf8"), path);
+      for (const name of helperNames(file)) if (!helpers.isAllowed(name)) tell(path, name);
+      cache.set(path, { version, file });
+      return file;
     } catch (error) {
       const missing = ["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "");
       if (missing) version = "missing";
       else if (cache.get(path)?.version !== version)
-        components.logger.warn(
+        logger.warn(
           { file: path, code: "ERR_AUTH_FILE", reason: (error as Error).message },
           "an auth file cannot be read; its logins are not used until it is repaired",
         );
-      cache.set(path, { version, entries: [] });
-      return [];
+      cache.set(path, { version, file: EMPTY });
+      return EMPTY;
     }
   }
 
+  function tell(path: string, name: string): void {
+    if (toldOf.has(name)) return;
+    toldOf.add(name);
+    const fields = { file: path, code: "ERR_CREDENTIAL_HELPER" };
+    if (isHelperName(name))
+      logger.warn(
+        { ...fields, helper: name, setting: helpers.settingFor(name) },
+        "an auth file names a credential helper, which is not asked until the setting allows it",
+      );
+    else logger.warn(fields, "an auth file names a credential helper by what can't be its name");
+  }
+
   return {
-    async find(repository) {
+    async find(repository, options) {
+      const host = isDockerHub(repository.registry) ? "docker.io" : repository.registry;
       for (const path of paths) {
-        const found = selectEntry(await entriesOf(path), repository);
+        const file = await read(path);
+        const helper = file.helpers.get(host) ?? file.store ?? "";
+        const found =
+          (helper === "" ? undefined : await helpers.find(helper, repository.registry, options)) ??
+          selectEntry(file.entries, repository);
         if (found !== undefined) return found;
       }
       return undefined;
     },
   };
+}
+
+/** The helpers that a file names. */
+export function helperNames({ helpers, store }: AuthFile): ReadonlySet<string> {
+  const names = [...helpers.values(), store ?? ""];
+  return new Set(names.filter((name) => name !== ""));
 }
 
 /** The most specific entry: a whole repository before its parents, those before the host. Pure. */

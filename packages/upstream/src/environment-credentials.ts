@@ -66,9 +66,9 @@ function parseLogin(value: string): Credential | undefined {
 /** Asks each for a login, in this order. */
 export function firstOf(...all: readonly Credentials[]): Credentials {
   return {
-    async find(repository) {
+    async find(repository, options) {
       for (const credentials of all) {
-        const found = await credentials.find(repository);
+        const found = await credentials.find(repository, options);
         if (found !== undefined) return found;
       }
       return undefined;

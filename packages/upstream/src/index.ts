@@ -16,6 +16,8 @@
 export { certificateFolders } from "./certificates.ts";
 export type { UpstreamTimeouts } from "./connections.ts";
 export type { Credential } from "./credential.ts";
+export { createCredentialHelpers, isHelperName } from "./credential-helpers.ts";
+export { describeLogins, type LoginSources } from "./login-sources.ts";
 export {
   type AuthFileEnvironment,
   anonymous,

@@ -101,10 +101,12 @@ export function createRegistryRequests(components: {
         response.body.discard();
         throw backOff.begin(endpoint.registry, status, retryAfter);
       }
-      // ECR Public tells of an expired token by a 400.
-      const expired = status === 400 && authorization?.question !== undefined;
+      // ECR Public tells of an expired token by a 400, ECR of a login that has ended by a 403.
+      const expired =
+        authorization !== undefined &&
+        status === (authorization.question === undefined ? 403 : 400);
       if (!crossed && !renewed && (status === 401 || expired)) {
-        renewed = true;
+        const had = authorization;
         const challenge = headerOf(headers, "www-authenticate");
         const next = await authorizer
           .renew(endpoint, repository, authorization, expired ? undefined : challenge, options)
@@ -112,6 +114,8 @@ export function createRegistryRequests(components: {
             response.body.discard();
             throw error;
           });
+        // A first login by Basic may have ended; a token is new.
+        renewed = had !== undefined || next?.question !== undefined;
         if (next !== undefined) {
           response.body.discard();
           authorization = next;

@@ -22,7 +22,13 @@ import { listReferrers, listTags } from "./scripted-documents.ts";
 import { createScriptedLibrary, type LibraryImage } from "./scripted-library.ts";
 
 export type ScriptedAuth =
-  | { readonly kind: "basic"; readonly username: string; readonly password: string }
+  | {
+      readonly kind: "basic";
+      readonly username: string;
+      readonly password: string;
+      /** Status that tells of another login. @default 401 */
+      readonly refusedStatus?: number;
+    }
   | {
       readonly kind: "bearer";
       /** Where tokens are to be had. @default this server's /token */
@@ -232,6 +238,8 @@ export async function createScriptedRegistry(
     const body = JSON.stringify({ errors: [{ code: "UNAUTHORIZED", message: "log in" }] });
     if (auth.kind === "basic") {
       if (given === basic(auth)) return undefined;
+      if (given !== undefined && auth.refusedStatus !== undefined)
+        return { status: auth.refusedStatus, headers: {}, body };
       return { status: 401, headers: { "www-authenticate": 'Basic realm="scripted"' }, body };
     }
     if (given?.startsWith("Bearer ") === true && tokens.has(given.slice(7))) return undefined;

@@ -2,11 +2,11 @@ import { mkdir, mkdtemp, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { parseReference } from "@shoal/oci";
-import { type LogFields, type Logger, silentLogger } from "@shoal/runtime";
+import { type LogFields, type Logger, silentLogger, systemClock } from "@shoal/runtime";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { parseAuthFile } from "../src/auth-file.ts";
-import { authFilePaths, createAuthFileCredentials } from "../src/index.ts";
+import { authFilePaths, createAuthFileCredentials, createCredentialHelpers } from "../src/index.ts";
 
 const base64 = (text: string): string => Buffer.from(text).toString("base64");
 const repositoryOf = (text: string) => parseReference(text).repository;
@@ -34,7 +34,11 @@ async function setUp(files: Readonly<Record<string, unknown>>) {
     REGISTRY_AUTH_FILE: join(home, "explicit.json"),
     XDG_RUNTIME_DIR: join(home, "run"),
   };
-  const credentials = createAuthFileCredentials({ logger: log.logger }, { env, homeDir: home });
+  const helpers = createCredentialHelpers({ clock: systemClock, logger: log.logger }, { env });
+  const credentials = createAuthFileCredentials(
+    { logger: log.logger, helpers },
+    { env, homeDir: home },
+  );
   return {
     home,
     put,
@@ -171,6 +175,7 @@ describe("parseAuthFile", () => {
         "c.example": {},
       },
       credsStore: "pass",
+      credHelpers: { "https://index.docker.io/v1/": "hub", "D.example": "" },
     });
     expect(parseAuthFile(text, "config.json")).toEqual({
       entries: [
@@ -180,7 +185,11 @@ describe("parseAuthFile", () => {
         },
         { scope: "b.example", credential: { kind: "basic", username: "me", password: "secret" } },
       ],
-      hasHelpers: true,
+      helpers: new Map([
+        ["docker.io", "hub"],
+        ["d.example", ""],
+      ]),
+      store: "pass",
     });
   });
 
