@@ -2,7 +2,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { createSite, MIB, MIRROR, type Site } from "../test/interop/site.ts";
 import type { LabDaemon } from "../test/lab/daemon.ts";
-import { startContainerd } from "../test/lab/engines.ts";
+import { startContainerd } from "../test/lab/containerd.ts";
 import { createImage, type TestImage } from "../test/lab/images.ts";
 import type { Place } from "../test/lab/lan.ts";
 import { type LabRegistry, startRegistry } from "../test/lab/registry.ts";

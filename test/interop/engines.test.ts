@@ -1,7 +1,8 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { LabDaemon } from "../lab/daemon.ts";
-import { type Engine, ENGINES, startEngine } from "../lab/engines.ts";
+import type { Engine } from "../lab/engine.ts";
+import { ENGINES, startEngine } from "../lab/engines.ts";
 import {
   createImage,
   createIndex,

@@ -11,10 +11,12 @@ const PACKAGES: Readonly<Record<string, string>> = {
   "docker-registry": "docker-registry",
   skopeo: "skopeo",
   podman: "podman",
+  buildah: "buildah",
   containerd: "containerd",
   runc: "runc",
   dockerd: "docker.io",
   iptables: "iptables",
+  tinyproxy: "tinyproxy-bin",
   crun: "crun",
 };
 

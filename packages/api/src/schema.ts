@@ -142,7 +142,10 @@ export const StatusSchema = z.object({
   clients: z
     .array(
       z.object({
-        /** `docker`, `containerd`, `podman` for its whole family, `crio`, `buildkit` or `other`. */
+        /**
+         * `docker`, `containerd`, `podman` for its whole family, `crio`, `buildkit`, `containerd-library` for what
+         * is made with that and has no name of its own, or `other`.
+         */
         engine: z.string(),
         lastSeenAt: z.iso.datetime(),
       }),

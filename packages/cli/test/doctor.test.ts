@@ -88,6 +88,19 @@ describe("engines", () => {
     expect(states(checks)).toEqual({ k3s: "ok" });
   });
 
+  it.each(["containerd-library", "buildkit"])(
+    "are known by the BuildKit inside of Docker, which says %s",
+    async (engine) => {
+      const seen = [
+        { engine, lastSeenAt: STARTED },
+        { engine: "other", lastSeenAt: new Date(NOW_MS).toISOString() },
+      ];
+      const [docker] = await engines(["dockerd"], DOCKER, seen);
+      expect(docker).toMatchObject({ state: "ok" });
+      expect(docker!.found).toContain("1 h 0 min ago");
+    },
+  );
+
   it("tell of files that can't be understood", async () => {
     const [docker] = await engines(["dockerd"], { "/etc/docker/daemon.json": "{" });
     expect(docker).toMatchObject({ state: "failed" });

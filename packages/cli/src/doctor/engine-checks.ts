@@ -12,6 +12,15 @@ const PROGRAMS: Readonly<Record<EngineName, readonly string[]>> = {
   buildkit: ["buildkitd"],
   k3s: ["k3s"],
 };
+/** By which names an engine may have asked. Docker builds by a BuildKit inside of it, k3s pulls by a containerd. */
+const CLIENTS: Readonly<Record<EngineName, readonly string[]>> = {
+  docker: ["docker", "buildkit", "containerd-library"],
+  containerd: ["containerd", "containerd-library"],
+  podman: ["podman"],
+  crio: ["crio"],
+  buildkit: ["buildkit", "containerd-library"],
+  k3s: ["containerd"],
+};
 const PROGRAM_FOLDERS = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
 
 export interface EngineChecksInit {
@@ -79,8 +88,9 @@ function seen(
   { status, nowMs }: EngineChecksInit,
 ): Check {
   if (status?.clients === undefined) return ok(engine, "its files name the mirror");
-  const agent = engine === "k3s" ? "containerd" : engine;
-  const client = status.clients.find((one) => one.engine === agent);
+  const [client] = status.clients
+    .filter((one) => CLIENTS[engine].includes(one.engine))
+    .toSorted((a, b) => Date.parse(b.lastSeenAt) - Date.parse(a.lastSeenAt));
   if (client !== undefined)
     return ok(engine, `set up, and asked the mirror ${formatAge(client.lastSeenAt, nowMs)}`);
   const started = formatAge(status.startedAt, nowMs);

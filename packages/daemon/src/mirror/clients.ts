@@ -6,7 +6,8 @@ const AGENTS: readonly (readonly [RegExp, string])[] = [
   [/^buildkit\//i, "buildkit"],
   [/^(cri-o|crio)\//i, "crio"],
   [/^(containers|podman|skopeo|buildah)\//i, "podman"],
-  // Last: others name the containerd that they are made with behind their own name.
+  // What is made with containerd's library and has no name of its own: nerdctl, and what Docker before 23 builds.
+  [/^containerd\/\S+\+unknown$/i, "containerd-library"],
   [/^containerd\//i, "containerd"],
 ];
 
