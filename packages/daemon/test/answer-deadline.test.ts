@@ -41,7 +41,7 @@ describe("a mirror whose registry is silent", () => {
           async *stream(_range, { signal } = {}) {
             asked.resolve();
             await raceSignal(rest.promise, signal);
-            yield blob;
+            yield Uint8Array.from(blob);
           },
           finished: async () => undefined,
           [Symbol.asyncDispose]: async () => undefined,

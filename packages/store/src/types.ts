@@ -29,7 +29,7 @@ export interface BlobHandle extends AsyncDisposable {
   readonly sizeBytes: number;
   /** Exactly `length` bytes from `offset`, in a buffer that the caller owns. @throws ERR_RANGE */
   read(offset: number, length: number, options?: AbortOptions): Promise<Uint8Array>;
-  /** The bytes of the range (default all) in chunks of at most 1 MiB. */
+  /** The bytes of the range (default all) in chunks of at most 1 MiB, which the caller owns. */
   stream(range?: ByteRange, options?: AbortOptions): AsyncIterable<Uint8Array>;
   /** sha256 of a piece as it was when the blob was verified; `undefined` when the blob is no longer right. */
   pieceHash(piece: PieceIndex): Promise<Uint8Array | undefined>;

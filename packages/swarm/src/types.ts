@@ -45,7 +45,7 @@ export interface OpenBlob extends AsyncDisposable {
   /**
    * The bytes of the range (default all), in order, as they may be shown: what this machine read from the
    * upstream while it arrives, what came from peers when it is verified, and the last min(64 KiB, size) bytes
-   * only when the digest has matched. Throws when the blob cannot be had or is wrong.
+   * only when the digest has matched. The caller owns the chunks. Throws when the blob cannot be had or is wrong.
    */
   stream(range?: ByteRange, options?: AbortOptions): AsyncIterable<Uint8Array>;
   /** Resolves when the blob is verified and committed; rejects with what ended the transfer. */

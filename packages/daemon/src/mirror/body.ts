@@ -1,6 +1,5 @@
-import { once } from "node:events";
 import type { ServerResponse } from "node:http";
-import { type Clock, raceSignal } from "@shoal/runtime";
+import { type Clock, freeMemory, raceSignal } from "@shoal/runtime";
 import { cutShort } from "./answers.ts";
 
 /** Engines give up on a silent server after 30 s; headers go out this long after the request. Milliseconds. */
@@ -9,6 +8,7 @@ const HEADERS_WITHIN_MS = 10_000;
 export interface BodyInit {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | number>>;
+  /** Nobody else uses them any more. */
   readonly chunks: AsyncIterable<Uint8Array>;
   readonly clock: Clock;
   readonly signal: AbortSignal;
@@ -35,9 +35,14 @@ export async function sendBody(response: ServerResponse, init: BodyInit): Promis
     while (next.done !== true) {
       const chunk = next.value;
       init.onBytes(chunk.length);
-      if (!response.write(chunk) && !response.destroyed)
-        await raceSignal(once(response, "drain"), init.signal);
-      next = await iterator.next();
+      const sent = write(response, chunk);
+      // The next is read while this one goes out.
+      const following = iterator.next();
+      following.catch(() => undefined);
+      await raceSignal(sent, init.signal);
+      // What shares its memory with others is not ours to free.
+      if (chunk.length === chunk.buffer.byteLength) freeMemory(chunk);
+      next = await following;
     }
     response.end();
   } catch (error) {
@@ -46,6 +51,13 @@ export async function sendBody(response: ServerResponse, init: BodyInit): Promis
     cutShort(response);
     throw new BodyCut(error);
   }
+}
+
+/** Resolves when the kernel has the bytes, and their memory is not needed any more. */
+async function write(response: ServerResponse, chunk: Uint8Array): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  response.write(chunk, (error) => (error ? reject(error) : resolve()));
+  await promise;
 }
 
 /** A body ended short; its client has seen all that it will see. */
