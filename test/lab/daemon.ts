@@ -82,6 +82,8 @@ export async function startDaemon(init: LabDaemonInit): Promise<LabDaemon> {
       "registries:",
       `  "${registry}": { ${trust} }`,
       `  docker.io: { ${endpoint}, ${trust} }`,
+      // A lab is not refused room by how full the disk of its host is.
+      init.extra?.includes("store:") === true ? "" : "store: { minFreeBytes: 268435456 }",
       init.extra ?? "",
       "",
     ].join("\n"),

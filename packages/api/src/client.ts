@@ -21,6 +21,7 @@ import {
   StatusSchema,
   TokenSchema,
 } from "./schema.ts";
+import { createStoreClient, type StoreClient } from "./store-client.ts";
 
 export interface ApiClientInit {
   /** The daemon's Unix socket; see {@link defaultSocketPath}. */
@@ -39,6 +40,7 @@ export interface EventFilter {
  * - ERR_API_PROTOCOL: what answered is not this version of the API.
  */
 export interface ApiClient extends AsyncDisposable {
+  readonly store: StoreClient;
   status(options?: AbortOptions): Promise<Status>;
   peers(options?: AbortOptions): Promise<PeerList>;
   images(options?: AbortOptions): Promise<readonly Image[]>;
@@ -69,6 +71,7 @@ export function createApiClient(init: ApiClientInit): ApiClient {
   const pullPath = (id: string): string => `/v1/pulls/${encodeURIComponent(id)}`;
 
   return {
+    store: createStoreClient(exchange),
     status: (options = {}) =>
       exchange.ask({ method: "GET", path: "/v1/status" }, StatusSchema, options),
     peers: (options = {}) =>

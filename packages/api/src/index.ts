@@ -16,6 +16,8 @@
 export { CodedError, hasCode } from "@shoal/runtime";
 export { type ApiClient, type ApiClientInit, createApiClient, type EventFilter } from "./client.ts";
 export { codedError } from "./errors.ts";
-export { formatRate, parseRate } from "./rate.ts";
+export { formatRate, parseBytes, parseRate } from "./rate.ts";
 export * from "./schema.ts";
+export type { StoreClient } from "./store-client.ts";
+export * from "./store-schema.ts";
 export { defaultSocketPath, SYSTEM_SOCKET_PATH } from "./socket-path.ts";

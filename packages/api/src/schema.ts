@@ -131,6 +131,8 @@ export const StatusSchema = z.object({
     ingests: bytes,
     ingestBytes: bytes,
     freeBytes: bytes,
+    /** What the store may take: its quota, or what the disk has above the floor. */
+    capacityBytes: bytes.optional(),
   }),
   traffic: z.object({
     fromUpstreamBytes: bytes,

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { formatRate, parseRate } from "../src/index.ts";
+import { formatRate, parseBytes, parseRate } from "../src/index.ts";
 
 test.each([
   ["20Mbit", 2_500_000],
@@ -38,4 +38,16 @@ test("any text is read without an error", () => {
       expect(rate === null || rate === undefined || rate >= 1).toBe(true);
     }),
   );
+});
+
+test.each([
+  ["0", 0],
+  ["20GB", 20e9],
+  ["1.5 GiB", 1.5 * 1024 ** 3],
+  ["512k", undefined],
+  ["-1", undefined],
+  ["", undefined],
+  ["999999999999999TB", undefined],
+])("%j is %j bytes", (text, bytes) => {
+  expect(parseBytes(text)).toBe(bytes);
 });

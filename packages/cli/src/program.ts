@@ -12,6 +12,7 @@ import { EXIT, EXIT_HELP } from "./exit-codes.ts";
 import { parseLimitsChange } from "./limits-command.ts";
 import { pullCommand } from "./pull-command.ts";
 import { addSetup } from "./setup-command.ts";
+import { addStoreCommands } from "./store-commands.ts";
 import type { Terminal } from "./terminal.ts";
 import { readToken, type TokenInput } from "./token-input.ts";
 import {
@@ -195,6 +196,8 @@ export function createProgram(context: ProgramContext): Command {
           print({ cancelled: whole }, options, () => [`cancelled ${id}`]);
         }),
     );
+
+  addStoreCommands({ command, withClient, print, terminal, signal });
 
   command("limits", "Show limits of rates and requests, or set them", [
     "shoal limits",

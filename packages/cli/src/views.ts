@@ -70,7 +70,7 @@ export function statusLines(status: Status, columns: number, nowMs: number): str
     ["peers", `${status.peersUp} up, mDNS ${status.mdns}`],
     [
       "store",
-      `${formatCount(store.blobs, "blob")}, ${formatBytes(store.blobBytes)}; ${formatBytes(store.freeBytes)} free in ${status.stateFolder}`,
+      `${formatCount(store.blobs, "blob")}, ${formatBytes(store.blobBytes)}${store.capacityBytes === undefined ? "" : ` of ${formatBytes(store.capacityBytes)}`}; ${formatBytes(store.freeBytes)} free in ${status.stateFolder}`,
     ],
     [
       "arriving",

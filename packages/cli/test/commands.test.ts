@@ -301,3 +301,49 @@ test("output that can't be written is told, and fails", async () => {
     await full.close();
   }
 });
+
+test("what goes is shown, with why and how much is won", async () => {
+  const removal = {
+    kind: "image",
+    digest: DIGEST,
+    names: ["docker.io/library/alpine:3.19"],
+    reason: "least-recently-used",
+    usedAt: "2026-01-02T03:04:05.000Z",
+    sizeBytes: 50 * MIB,
+    blobs: 3,
+  };
+  const body = { dryRun: true, removals: [removal], wonBytes: 50 * MIB, shortBytes: MIB };
+  await using site = await scripted({ answers: { "POST /v1/gc": { status: 200, body } } });
+  const socket = ["--socket", site.socketPath];
+  const { out } = await shoal(["gc", "--dry-run", "--to", "2GB", ...socket]);
+  expect(out).toMatch(
+    /image +cdcdcdcdcdcd +50\.0 MiB .* used least +docker\.io\/library\/alpine:3\.19/,
+  );
+  expect(out).toContain("would win 50.0 MiB from 1 item; 1.00 MiB more are pinned or in use");
+  expect(site.daemon.requests.at(-1)).toBe('POST /v1/gc {"dryRun":true,"targetBytes":2000000000}');
+  const wrong = await shoal(["gc", "--to", "much", ...socket]);
+  expect(wrong.code).toBe(2);
+});
+
+test("images are pinned and unpinned by name", async () => {
+  const pin = {
+    name: "docker.io/library/alpine:3",
+    digest: DIGEST,
+    pinnedAt: "2026-01-02T03:04:05.000Z",
+  };
+  await using site = await scripted({
+    answers: {
+      "POST /v1/pins": { status: 201, body: pin },
+      "GET /v1/pins": { status: 200, body: { pins: [{ ...pin, sizeBytes: 3 * MIB }] } },
+      "POST /v1/pins/remove": { status: 200, body: { pins: [] } },
+    },
+  });
+  const socket = ["--socket", site.socketPath];
+  expect((await shoal(["pin", "alpine:3", ...socket])).out).toBe(
+    "pinned docker.io/library/alpine:3, cdcdcdcdcdcd\n",
+  );
+  expect((await shoal(["pins", ...socket])).out).toMatch(/cdcdcdcdcdcd +3\.00 MiB .*alpine:3/);
+  const { code, err } = await shoal(["unpin", "alpine:3", ...socket]);
+  expect(code).toBe(1);
+  expect(err).toContain("ERR_PIN_NOT_FOUND");
+});

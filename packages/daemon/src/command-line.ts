@@ -22,6 +22,7 @@ const HELP: Readonly<Record<string, string>> = {
   "resolve.freshSeconds": "a tag is not asked for again for this long",
   "resolve.staleMaxSeconds": "a tag's last answer is used up to this age",
   "upstream.allowPrivate": "true or false: registries may be at private addresses",
+  "store.maxBytes": "what the store holds at most, in bytes",
   "store.minFreeBytes": "disk space left free",
   "log.level": "debug, info, warn or error",
   "log.format": "auto, json or text",

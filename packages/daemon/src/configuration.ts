@@ -23,6 +23,7 @@ const seconds = z
   .nonnegative()
   .max(10 * 365 * 24 * 3600);
 const timeout = z.number().min(0.1).max(600);
+const wholeBytes = z.number().int().nonnegative();
 const registryKey = z.string().refine((text) => parses(() => parseRegistryHost(text)), {
   message: "write a registry's host, with :PORT where it has one",
 });
@@ -166,7 +167,18 @@ export const ConfigurationSchema = z.strictObject({
     .describe("What members may exchange; the first rule that fits counts"),
   store: z
     .strictObject({
-      minFreeBytes: z.number().int().nonnegative().describe("Disk space left free. Bytes"),
+      maxBytes: wholeBytes.describe("What the store holds at most. 0: what the disk has"),
+      minFreeBytes: wholeBytes
+        .describe(
+          "Disk space left free. Bytes. Default: 5 % of the disk and at least 2 GiB, but at most a quarter of it",
+        )
+        .optional(),
+      highWaterPercent: z
+        .number()
+        .min(10)
+        .max(100)
+        .describe("Over this share of what it may hold, what was used least recently is removed"),
+      lowWaterPercent: z.number().min(5).max(100).describe("Down to this share"),
     })
     .describe("The blobs on disk"),
   log: z
@@ -207,7 +219,7 @@ export function defaultConfiguration({ env, uid }: Environment): Configuration {
     lan: { uploadLimit: "none" },
     upstream: { allowPrivate: false, credentialHelpers: [] },
     share: [],
-    store: { minFreeBytes: 256 * 1024 * 1024 },
+    store: { maxBytes: 0, highWaterPercent: 95, lowWaterPercent: 85 },
     log: { level: "info", format: "auto" },
   };
 }

@@ -17,9 +17,11 @@ import {
 } from "@shoal/upstream";
 import { createRoutes } from "./api/routes.ts";
 import { startApiServer } from "./api/server.ts";
+import { createStoreRoutes } from "./api/store-routes.ts";
 import { groupIdOf, SOCKET_GROUP } from "./api/socket-group.ts";
 import type { Configuration, Environment } from "./configuration.ts";
 import { listImages } from "./images.ts";
+import { createKeptImages } from "./kept-images.ts";
 import { listenHttp } from "./listening.ts";
 import { changeLimits, configuredLimits, limitsOf } from "./limits.ts";
 import { localOnly } from "./local-only.ts";
@@ -34,6 +36,7 @@ import { createPulls, type Pulls } from "./pulls.ts";
 import { createShareRules } from "./share-rules.ts";
 import { createSiteMembership, initialToken } from "./site-membership.ts";
 import { peersOf, type StatusSources, statusOf } from "./status.ts";
+import { storeRoom } from "./store-room.ts";
 import { createTraffic } from "./traffic.ts";
 import { createUnfinishedPulls } from "./unfinished-pulls.ts";
 import { VERSION } from "./version.ts";
@@ -74,7 +77,7 @@ export async function startDaemon(
       { clock, logger, metrics },
       {
         directory: join(configuration.state, "store"),
-        minFreeBytes: configuration.store.minFreeBytes,
+        ...(await storeRoom(configuration)),
       },
     ),
   );
@@ -196,16 +199,19 @@ export async function startDaemon(
         on: (listener) => subscribe({ pulls, network }, listener),
         pull: (id) => pulls.get(id),
       },
-      routes: createRoutes({
-        pulls,
-        status: async () => await statusOf(sources),
-        peers: () => peersOf(sources),
-        limits: () => limitsOf(swarm),
-        setLimits: (change) => changeLimits(swarm, change),
-        images: async () => await listImages(store),
-        token: async () => await site.token(),
-        join: async (request) => await site.join(request),
-      }),
+      routes: [
+        ...createRoutes({
+          pulls,
+          status: async () => await statusOf(sources),
+          peers: () => peersOf(sources),
+          limits: () => limitsOf(swarm),
+          setLimits: (change) => changeLimits(swarm, change),
+          images: async () => await listImages(store),
+          token: async () => await site.token(),
+          join: async (request) => await site.join(request),
+        }),
+        ...createStoreRoutes({ store, kept: createKeptImages(store) }),
+      ],
     }),
   );
 

@@ -26,7 +26,7 @@ async function extentOf(
   store: Pick<Store, "readAll" | "stat">,
   { digest, mediaType }: StoredImage["descriptor"],
 ): Promise<Extent> {
-  const bytes = await store.readAll(digest, MAX_MANIFEST_BYTES);
+  const bytes = await store.readAll(digest, MAX_MANIFEST_BYTES, { isUse: false });
   if (bytes === undefined) return { sizeBytes: 0, complete: false };
   const { blobs, manifests } = parseManifest(bytes, mediaType);
   const extent: Extent = { sizeBytes: bytes.length, complete: true };

@@ -34,6 +34,7 @@ export const VARIABLES: Readonly<Record<string, string>> = {
   "lan.uploadLimit": "SHOAL_LAN_UPLOAD_LIMIT",
   "upstream.allowPrivate": "SHOAL_UPSTREAM_ALLOW_PRIVATE",
   "upstream.credentialHelpers": "SHOAL_UPSTREAM_CREDENTIAL_HELPERS",
+  "store.maxBytes": "SHOAL_STORE_MAX_BYTES",
   "store.minFreeBytes": "SHOAL_STORE_MIN_FREE_BYTES",
   "log.level": "SHOAL_LOG_LEVEL",
   "log.format": "SHOAL_LOG_FORMAT",

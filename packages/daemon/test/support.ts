@@ -48,7 +48,7 @@ export async function createTestDaemon(
     metrics: { listen: ["127.0.0.1:0"], hosts: ["metrics.lan"] },
     swarm: { listen: ["127.0.0.1"], port: 0, bulkPort: 0, mdns: false, peers: [] },
     registries: { [registry.registry]: {} },
-    store: { minFreeBytes: 0 },
+    store: { ...defaultConfiguration(environment).store, minFreeBytes: 0 },
     ...change,
   };
   const daemon = await startDaemon(

@@ -12,6 +12,7 @@ export async function openBlobFile(
   path: string,
   { digest, sizeBytes }: BlobInfo,
   findHashes: (read: ReadBytes) => Promise<Uint8Array | undefined>,
+  onClosed: () => void,
 ): Promise<BlobHandle> {
   const file = await withStoreErrors(path, () => open(path, "r"));
   let closed = false;
@@ -45,6 +46,7 @@ export async function openBlobFile(
     async [Symbol.asyncDispose]() {
       if (closed) return;
       closed = true;
+      onClosed();
       await file.close();
     },
   };

@@ -1,28 +1,35 @@
 import { randomUUID } from "node:crypto";
-import { mkdir, open, readdir, rename, rm, stat, statfs, writeFile } from "node:fs/promises";
+import { open, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { type Digest, digestAlgorithm, digestHex, digestOf, isDigest } from "@shoal/oci";
-import { type Clock, hasCode, type Logger, type MetricsRegister } from "@shoal/runtime";
+import { type Digest, digestAlgorithm, digestOf } from "@shoal/oci";
+import { type Clock, CodedError, hasCode, type Logger, type MetricsRegister } from "@shoal/runtime";
 import { openBlobFile } from "./blob-file.ts";
-import { blobExists, blobTooLarge, digestMismatch, ingestOpen, storeFull } from "./failures.ts";
-import { type FileIngest, openFileIngest } from "./file-ingest.ts";
+import { createBlobSet } from "./blob-set.ts";
+import { blobExists, blobTooLarge, digestMismatch, ingestOpen } from "./failures.ts";
+import { openFileIngest } from "./file-ingest.ts";
+import { type Collection, createCollector } from "./gc/collector.ts";
+import { createImageGraph } from "./gc/image-graph.ts";
+import { loadLastUses } from "./gc/last-uses.ts";
+import { closure, FORGET_MS, type GcRemoval, type GcState } from "./gc/plan.ts";
 import { openImageIndex } from "./image-index.ts";
+import { createIngestFolder } from "./ingest-folder.ts";
+import { findBlobs, layoutOf, makeLayout } from "./layout.ts";
 import { createStoreListeners } from "./listeners.ts";
 import { createStoreMetrics } from "./metrics.ts";
 import { createPieceHashes } from "./piece-hashes.ts";
+import { loadPins, type Pin } from "./pins.ts";
+import { createRoom } from "./room.ts";
+import { createRoomMaker } from "./room-maker.ts";
 import { storeError, syncFolder, withStoreErrors } from "./store-io.ts";
 import { openTables } from "./tables.ts";
 import type { BlobHandle, BlobInfo, Ingest, Store } from "./types.ts";
-
-/** An ingest that nobody went on with for this long is removed. Milliseconds. */
-const FORGET_INGEST_MS = 24 * 3600 * 1000;
-const SWEEP_MS = 3600 * 1000;
-const ALGORITHMS = ["sha256", "sha512"] as const;
 
 export interface FileStoreComponents {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: MetricsRegister;
+  /** Those of the blobs that no other machine is known to keep. @default none */
+  readonly lastCopies?: (digests: readonly Digest[]) => Promise<ReadonlySet<Digest>>;
 }
 
 export interface FileStoreInit {
@@ -30,6 +37,34 @@ export interface FileStoreInit {
   readonly directory: string;
   /** Bytes of the file system that stay free. @default 0 */
   readonly minFreeBytes?: number;
+  /** What the store may hold. @default no quota */
+  readonly maxBytes?: number;
+  /** Of what it may hold: over it, room is made. @default 95 */
+  readonly highWaterPercent?: number;
+  /** Room is made down to this. @default 85 */
+  readonly lowWaterPercent?: number;
+}
+
+export interface CollectInit {
+  /** What the store may still hold afterwards. Bytes. @default its low mark */
+  readonly targetBytes?: number | undefined;
+  /** Removes nothing. @default false */
+  readonly dryRun?: boolean | undefined;
+}
+
+/** A store that keeps within its room. */
+export interface FileStore extends Store {
+  /** With all that each of them keeps, in bytes. */
+  pins(): Promise<readonly (Pin & { readonly sizeBytes: number })[]>;
+  /**
+   * Keeps a blob, and all that it names where it is a manifest, until it is unpinned. Resolves when that is on
+   * the disk. @throws ERR_BLOB_NOT_STORED, ERR_STORE_FULL, ERR_STORE_IO
+   */
+  pin(name: string, digest: Digest): Promise<Pin>;
+  /** Takes back the pin of a name, or all of a digest. @returns what was pinned */
+  unpin(nameOrDigest: string): Promise<readonly Pin[]>;
+  /** Removes what was used least recently, and what has been of no use for a day. */
+  collect(init?: CollectInit): Promise<Collection>;
 }
 
 /**
@@ -39,88 +74,116 @@ export interface FileStoreInit {
 export async function openFileStore(
   components: FileStoreComponents,
   init: FileStoreInit,
-): Promise<Store> {
+): Promise<FileStore> {
   const { clock, logger } = components;
-  const { directory, minFreeBytes = 0 } = init;
-  const ingestFolder = join(directory, "ingests");
+  const { directory } = init;
+  const layout = layoutOf(directory);
   const metrics = createStoreMetrics(components.metrics);
   const listeners = createStoreListeners();
-  const blobs = new Map<Digest, BlobInfo>();
-  /** Ingests that are open or being opened, with the room that they still need. */
-  const open_ = new Map<Digest, Pick<FileIngest, "missingBytes">>();
+  const blobs = createBlobSet(metrics);
+  const room = createRoom({
+    directory,
+    minFreeBytes: init.minFreeBytes ?? 0,
+    maxBytes: init.maxBytes ?? Number.POSITIVE_INFINITY,
+    highWaterPercent: init.highWaterPercent ?? 95,
+    lowWaterPercent: init.lowWaterPercent ?? 85,
+    blobBytes: () => blobs.bytes,
+  });
+  const ingestFolder = createIngestFolder(layout, room);
   const ingests = new Set<Ingest>();
-  const puts = new Set<string>();
-  let blobBytes = 0;
-  let sweepTimer: Disposable | undefined;
+  /** How many have a blob open. */
+  const readers = new Map<Digest, number>();
 
   await makeLayout(directory);
-  const tables = await openTables(join(directory, "index"), logger);
+  const tables = await openTables(layout.indexFolder, logger);
   const pieceHashes = createPieceHashes(tables.table("piece-hashes"));
+  const manifests = tables.table<{ mediaType: string }>("manifests");
+  const pins = await loadPins(tables.table("pins"));
+  const uses = await loadLastUses(tables.table("uses"), { clock, logger });
   const images = await openImageIndex(directory, logger);
-  for await (const info of findBlobs(directory)) remember(info);
-  await sweep();
-
-  function blobPath(digest: Digest): string {
-    return join(directory, "blobs", digestAlgorithm(digest), digestHex(digest));
-  }
-
-  function ingestPath(digest: Digest, suffix: "data" | "journal"): string {
-    return join(ingestFolder, `${digestAlgorithm(digest)}-${digestHex(digest)}.${suffix}`);
-  }
-
-  function remember(info: BlobInfo): void {
-    if (blobs.has(info.digest)) return;
-    blobs.set(info.digest, info);
-    blobBytes += info.sizeBytes;
-    metrics.blobs.set(blobs.size);
-    metrics.blobBytes.set(blobBytes);
-  }
+  const graph = createImageGraph({
+    stat: (digest) => blobs.get(digest),
+    read: async (digest) => await readAll(digest, Number.MAX_SAFE_INTEGER),
+    manifests,
+    images: images.list,
+  });
+  const collector = createCollector({
+    state,
+    lastCopies: components.lastCopies ?? (async () => new Set()),
+    namesOf: (digest) =>
+      images.list().flatMap(({ name, descriptor }) => (descriptor.digest === digest ? [name] : [])),
+    remove: async (removal) =>
+      removal.kind === "ingest"
+        ? await ingestFolder.remove(removal.digest)
+        : await removeTogether(removal),
+    collectedBytes: metrics.collectedBytes,
+    logger,
+  });
+  const roomMaker = createRoomMaker({ room, collector, metrics, clock, logger });
+  for await (const { writtenMs, ...info } of findBlobs(directory)) blobs.add(info, writtenMs);
+  await ingestFolder.look();
+  for (const [digest, { usedMs }] of room.leftovers)
+    if (clock.wallNow() - usedMs > FORGET_MS) await ingestFolder.remove(digest);
+  roomMaker.start();
 
   function committed(info: BlobInfo): BlobInfo {
-    remember(info);
+    blobs.add(info, clock.wallNow());
     metrics.commits.add(1, { outcome: "committed" });
     listeners.emit("committed", info);
     return info;
   }
 
-  /** @throws ERR_STORE_FULL when so many bytes do not fit beside those that are promised already */
-  async function reserve(neededBytes: number, promise?: () => void): Promise<void> {
-    const { bavail, bsize } = await withStoreErrors(directory, () => statfs(directory));
-    let free = bavail * bsize - minFreeBytes;
-    for (const { missingBytes } of open_.values()) free -= missingBytes;
-    if (neededBytes > free) throw storeFull(neededBytes, Math.max(0, free));
-    // In the same tick, so that two that begin at once are not promised the same room.
-    promise?.();
+  async function state(): Promise<Omit<GcState, "lastCopies">> {
+    await ingestFolder.look();
+    const children = await graph.load();
+    const nowMs = clock.wallNow();
+    // A time ahead of the clock is from before the clock was set back.
+    const usedMs = (digest: Digest): number =>
+      Math.min(nowMs, uses.of(digest) ?? blobs.writtenMs(digest));
+    return {
+      blobs: new Map(
+        [...blobs.values()].map(({ digest, sizeBytes }) => [
+          digest,
+          { sizeBytes, usedMs: usedMs(digest) },
+        ]),
+      ),
+      ingests: room.leftovers,
+      children,
+      pinned: pins.list().map(({ digest }) => digest),
+      busy: new Set([...readers.keys(), ...room.open.keys()]),
+      nowMs,
+    };
   }
 
-  /** Removes ingests that were left, and what a killed daemon was writing. */
-  async function sweep(): Promise<void> {
-    sweepTimer = clock.schedule(SWEEP_MS, () => {
-      sweep().catch((error: unknown) => logger.warn({ error }, "old ingests could not be removed"));
-    });
-    for (const name of await readdir(ingestFolder)) {
-      const path = join(ingestFolder, name);
-      const found = await stat(path).catch(() => undefined);
-      const inUse = [...open_.keys()].some((digest) => name.includes(digestHex(digest)));
-      if (found === undefined || inUse) continue;
-      const old = Date.now() - found.mtimeMs > FORGET_INGEST_MS;
-      if (old || (name.startsWith("put-") && !puts.has(path))) await rm(path, { force: true });
+  /** An image with what it alone names, unless somebody has come to read of it since it was chosen. */
+  async function removeTogether(removal: GcRemoval): Promise<number> {
+    if (removal.blobs.some((digest) => readers.has(digest))) return 0;
+    let wonBytes = 0;
+    for (const digest of removal.blobs) {
+      wonBytes += blobs.get(digest)?.sizeBytes ?? 0;
+      await removeBlob(digest);
     }
+    return wonBytes;
   }
 
   async function openIngest(target: BlobInfo): Promise<Ingest> {
     const { digest, sizeBytes } = target;
-    if (blobs.has(digest)) throw blobExists(digest);
-    if (open_.has(digest)) throw ingestOpen(digest);
-    open_.set(digest, { missingBytes: 0 });
+    await ingestFolder.settled(digest);
+    if (blobs.get(digest) !== undefined) throw blobExists(digest);
+    if (room.open.has(digest)) throw ingestOpen(digest);
+    const left = room.leftovers.get(digest);
+    room.leftovers.delete(digest);
+    room.open.set(digest, { sizeBytes: left?.sizeBytes ?? 0, missingBytes: 0 });
     try {
       const ingest = await openFileIngest({
         target,
-        dataPath: ingestPath(digest, "data"),
-        journalPath: ingestPath(digest, "journal"),
-        blobPath: blobPath(digest),
+        dataPath: layout.ingest(digest, ".data"),
+        journalPath: layout.ingest(digest, ".journal"),
+        blobPath: layout.blob(digest),
         reserve: async (missingBytes) =>
-          await reserve(missingBytes, () => open_.set(digest, { missingBytes })),
+          await roomMaker.reserve(missingBytes, () =>
+            room.open.set(digest, { sizeBytes, missingBytes }),
+          ),
         async keepHashes(hashes) {
           // What can't be kept is computed when it is needed.
           await pieceHashes.keep(digest, hashes).catch((error: unknown) => {
@@ -128,16 +191,22 @@ export async function openFileStore(
           });
         },
         onClosed(outcome) {
-          open_.delete(digest);
+          room.open.delete(digest);
           ingests.delete(ingest);
           if (outcome === "committed") committed({ digest, sizeBytes });
+          else if (outcome === "kept")
+            room.leftovers.set(digest, {
+              sizeBytes: sizeBytes - ingest.missingBytes,
+              usedMs: clock.wallNow(),
+            });
         },
       });
-      open_.set(digest, ingest);
+      room.open.set(digest, ingest);
       ingests.add(ingest);
       return ingest;
     } catch (error) {
-      open_.delete(digest);
+      room.open.delete(digest);
+      if (left !== undefined) room.leftovers.set(digest, left);
       throw error;
     }
   }
@@ -150,10 +219,10 @@ export async function openFileStore(
       metrics.commits.add(1, { outcome: "mismatch" });
       throw digestMismatch(digest, found);
     }
-    await reserve(bytes.length);
-    const temporary = join(ingestFolder, `put-${randomUUID()}`);
-    const path = blobPath(digest);
-    puts.add(temporary);
+    await roomMaker.reserve(bytes.length);
+    const temporary = join(layout.ingestFolder, `put-${randomUUID()}`);
+    const path = layout.blob(digest);
+    ingestFolder.puts.add(temporary);
     try {
       const file = await open(temporary, "w", 0o644);
       try {
@@ -169,7 +238,7 @@ export async function openFileStore(
       metrics.commits.add(1, { outcome: "failed" });
       throw storeError(error, path);
     } finally {
-      puts.delete(temporary);
+      ingestFolder.puts.delete(temporary);
     }
     return committed({ digest, sizeBytes: bytes.length });
   }
@@ -177,94 +246,118 @@ export async function openFileStore(
   async function openBlob(digest: Digest): Promise<BlobHandle | undefined> {
     const info = blobs.get(digest);
     if (info === undefined) return undefined;
+    readers.set(digest, (readers.get(digest) ?? 0) + 1);
+    const leave = (): void => {
+      const left = readers.get(digest)! - 1;
+      if (left === 0) readers.delete(digest);
+      else readers.set(digest, left);
+    };
     try {
       return await openBlobFile(
-        blobPath(digest),
+        layout.blob(digest),
         info,
         async (read) => await pieceHashes.of(info, read),
+        leave,
       );
     } catch (error) {
+      leave();
       if (!hasCode(error, "ERR_STORE_IO") || error.details["errno"] !== "ENOENT") throw error;
       logger.warn({ digest }, "a blob's file is gone; it is fetched again when it is asked for");
-      blobs.delete(digest);
-      blobBytes -= info.sizeBytes;
-      listeners.emit("removed", info);
+      if (blobs.delete(digest)) listeners.emit("removed", info);
       return undefined;
     }
+  }
+
+  async function readAll(digest: Digest, limitBytes: number): Promise<Uint8Array | undefined> {
+    const info = blobs.get(digest);
+    if (info === undefined) return undefined;
+    if (info.sizeBytes > limitBytes) throw blobTooLarge(digest, info.sizeBytes, limitBytes);
+    await using handle = await openBlob(digest);
+    return await handle?.read(0, info.sizeBytes);
+  }
+
+  async function removeBlob(digest: Digest): Promise<boolean> {
+    const info = blobs.get(digest);
+    if (info === undefined) return false;
+    blobs.delete(digest);
+    await withStoreErrors(directory, () => rm(layout.blob(digest), { force: true }));
+    metrics.removed.add(1);
+    listeners.emit("removed", info);
+    await pieceHashes.forget(digest);
+    await uses.forget(digest);
+    await manifests.delete(digest);
+    await images.forget(({ descriptor }) => descriptor.digest === digest);
+    return true;
   }
 
   return {
     stat: (digest) => blobs.get(digest),
     blobs: () => blobs.values(),
-    open: openBlob,
-    async readAll(digest, limitBytes) {
-      const info = blobs.get(digest);
-      if (info === undefined) return undefined;
-      if (info.sizeBytes > limitBytes) throw blobTooLarge(digest, info.sizeBytes, limitBytes);
-      await using handle = await openBlob(digest);
-      return await handle?.read(0, info.sizeBytes);
+    async open(digest) {
+      uses.note(digest);
+      return await openBlob(digest);
+    },
+    async readAll(digest, limitBytes, { isUse = true } = {}) {
+      if (isUse && blobs.get(digest) !== undefined) uses.note(digest);
+      return await readAll(digest, limitBytes);
     },
     put,
     openIngest: async (target) => await openIngest(target),
-    async remove(digest) {
-      const info = blobs.get(digest);
-      if (info === undefined) return false;
-      blobs.delete(digest);
-      blobBytes -= info.sizeBytes;
-      await withStoreErrors(directory, () => rm(blobPath(digest), { force: true }));
-      await pieceHashes.forget(digest);
-      metrics.removed.add(1);
-      metrics.blobs.set(blobs.size);
-      metrics.blobBytes.set(blobBytes);
-      listeners.emit("removed", info);
-      return true;
-    },
+    remove: async (digest) => await collector.whileIdle(async () => await removeBlob(digest)),
     table: (name) => tables.table(name),
     nameImage: async (image) => await images.name(image),
     images: async () => images.list(),
     async usage() {
-      const { bavail, bsize } = await withStoreErrors(directory, () => statfs(directory));
-      const names = (await readdir(ingestFolder)).filter((name) => name.endsWith(".data"));
-      const sizes = await Promise.all(
-        names.map(
-          async (name) =>
-            (await stat(join(ingestFolder, name)).catch(() => undefined))?.blocks ?? 0,
-        ),
-      );
+      const { freeBytes, capacityBytes } = await roomMaker.fill();
+      let ingestBytes = 0;
+      for (const { sizeBytes } of room.leftovers.values()) ingestBytes += sizeBytes;
+      for (const { sizeBytes, missingBytes } of room.open.values())
+        ingestBytes += sizeBytes - missingBytes;
       return {
         blobs: blobs.size,
-        blobBytes,
-        ingests: names.length,
-        ingestBytes: sizes.reduce((sum, blocks) => sum + blocks * 512, 0),
-        freeBytes: bavail * bsize,
+        blobBytes: blobs.bytes,
+        ingests: room.leftovers.size + room.open.size,
+        ingestBytes,
+        freeBytes,
+        capacityBytes,
       };
     },
     on: listeners.on,
+    async pins() {
+      const children = await graph.load();
+      return pins.list().map((pin) => {
+        const kept = closure([pin.digest], { blobs, children });
+        const sizes = [...kept].map((digest) => blobs.get(digest)?.sizeBytes ?? 0);
+        return { ...pin, sizeBytes: sizes.reduce((sum, sizeBytes) => sum + sizeBytes, 0) };
+      });
+    },
+    pin: async (name, digest) =>
+      await collector.whileIdle(async () => {
+        if (blobs.get(digest) === undefined)
+          throw new CodedError(
+            "ERR_BLOB_NOT_STORED",
+            `${name} is not in the store; pull it first, with \`shoal pull\``,
+            { details: { digest } },
+          );
+        const pin = { name, digest, atMs: clock.wallNow() };
+        await pins.add(pin);
+        return pin;
+      }),
+    unpin: async (nameOrDigest) => await pins.remove(nameOrDigest),
+    collect: async ({ targetBytes, dryRun = false } = {}) =>
+      await collector.collect({
+        dryRun,
+        async goal() {
+          const { usedBytes, lowBytes } = await roomMaker.fill();
+          return usedBytes - (targetBytes ?? lowBytes);
+        },
+      }),
     async [Symbol.asyncDispose]() {
-      sweepTimer?.[Symbol.dispose]();
+      roomMaker[Symbol.dispose]();
       for (const ingest of ingests) await ingest[Symbol.asyncDispose]();
+      await collector.whileIdle(async () => undefined);
+      await uses[Symbol.asyncDispose]();
       await tables[Symbol.asyncDispose]();
     },
   };
-}
-
-async function makeLayout(directory: string): Promise<void> {
-  await withStoreErrors(directory, async () => {
-    for (const algorithm of ALGORITHMS)
-      await mkdir(join(directory, "blobs", algorithm), { recursive: true });
-    await mkdir(join(directory, "ingests"), { recursive: true });
-    const layout = JSON.stringify({ imageLayoutVersion: "1.0.0" });
-    await writeFile(join(directory, "oci-layout"), layout);
-  });
-}
-
-async function* findBlobs(directory: string): AsyncGenerator<BlobInfo> {
-  for (const algorithm of ALGORITHMS) {
-    const folder = join(directory, "blobs", algorithm);
-    for (const hex of await withStoreErrors(folder, () => readdir(folder))) {
-      const digest = `${algorithm}:${hex}`;
-      const found = isDigest(digest) ? await stat(join(folder, hex)) : undefined;
-      if (isDigest(digest) && found?.isFile() === true) yield { digest, sizeBytes: found.size };
-    }
-  }
 }

@@ -13,6 +13,8 @@ const FULL_NAME = "io.containerd.image.name";
 export interface ImageIndex {
   name(image: StoredImage): Promise<void>;
   list(): readonly StoredImage[];
+  /** Takes the names of images that are gone off the list. */
+  forget(isGone: (image: StoredImage) => boolean): Promise<void>;
 }
 
 export async function openImageIndex(directory: string, logger: Logger): Promise<ImageIndex> {
@@ -34,14 +36,23 @@ export async function openImageIndex(directory: string, logger: Logger): Promise
     await withStoreErrors(path, () => replaceFile(path, `${JSON.stringify(index, null, 2)}\n`));
   }
 
+  async function writeInTurn(): Promise<void> {
+    writing = writing.catch(() => undefined).then(write);
+    await writing;
+  }
+
   if (images.size === 0) await write();
   return {
     async name(image) {
       images.set(image.name, image);
-      writing = writing.catch(() => undefined).then(write);
-      await writing;
+      await writeInTurn();
     },
     list: () => [...images.values()],
+    async forget(isGone) {
+      const gone = [...images.values()].filter(isGone);
+      for (const { name } of gone) images.delete(name);
+      if (gone.length > 0) await writeInTurn();
+    },
   };
 }
 

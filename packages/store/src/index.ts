@@ -12,7 +12,14 @@
  * @packageDocumentation
  */
 export * from "./bitfield.ts";
-export { type FileStoreComponents, type FileStoreInit, openFileStore } from "./file-store.ts";
+export {
+  type FileStore,
+  type FileStoreComponents,
+  type FileStoreInit,
+  openFileStore,
+} from "./file-store.ts";
+export type { Collection } from "./gc/collector.ts";
 export * from "./geometry.ts";
 export { createMemoryStore } from "./memory-store.ts";
+export type { Pin } from "./pins.ts";
 export type * from "./types.ts";

@@ -6,6 +6,10 @@ export interface StoreMetrics {
   /** `outcome`: committed, mismatch or failed. */
   readonly commits: Counter;
   readonly removed: Counter;
+  /** `reason`: those of GcReason. */
+  readonly collectedBytes: Counter;
+  readonly usedBytes: Gauge;
+  readonly capacityBytes: Gauge;
 }
 
 export function createStoreMetrics(register: MetricsRegister): StoreMetrics {
@@ -18,5 +22,18 @@ export function createStoreMetrics(register: MetricsRegister): StoreMetrics {
       labelNames: ["outcome"],
     }),
     removed: register.counter({ name: "shoal_store_removed_total", help: "Blobs removed" }),
+    collectedBytes: register.counter({
+      name: "shoal_store_collected_bytes_total",
+      help: "Bytes that were removed to make room, by reason",
+      labelNames: ["reason"],
+    }),
+    usedBytes: register.gauge({
+      name: "shoal_store_used_bytes",
+      help: "Bytes of blobs and of what is arriving",
+    }),
+    capacityBytes: register.gauge({
+      name: "shoal_store_capacity_bytes",
+      help: "Bytes that the store may take: its quota, or what the disk has above the floor",
+    }),
   };
 }

@@ -21,6 +21,13 @@ export interface StoreUsage {
   readonly ingestBytes: number;
   /** Free bytes of the file system that holds the store. */
   readonly freeBytes: number;
+  /** What the store may take: its quota, or what the disk has above the floor. Absent without a limit. */
+  readonly capacityBytes?: number;
+}
+
+export interface ReadAllOptions {
+  /** Whether the blob counts as used by it, so that it is kept longer. @default true */
+  readonly isUse?: boolean;
 }
 
 /** A committed blob, held open: it cannot be removed under its reader. */
@@ -112,7 +119,11 @@ export interface Store extends AsyncDisposable {
   /** Opens a committed blob, or `undefined`. */
   open(digest: Digest, options?: AbortOptions): Promise<BlobHandle | undefined>;
   /** All of a small committed blob. @throws ERR_BLOB_TOO_LARGE over `limitBytes` */
-  readAll(digest: Digest, limitBytes: number): Promise<Uint8Array | undefined>;
+  readAll(
+    digest: Digest,
+    limitBytes: number,
+    options?: ReadAllOptions,
+  ): Promise<Uint8Array | undefined>;
   /** Verifies and commits bytes at once. @throws ERR_DIGEST_MISMATCH, ERR_STORE_FULL, ERR_STORE_IO */
   put(digest: Digest, bytes: Uint8Array): Promise<BlobInfo>;
   /**

@@ -4,6 +4,7 @@ import { CodedError } from "@shoal/runtime";
 const STATUS: Readonly<Record<string, number>> = {
   ERR_NOT_FOUND: 404,
   ERR_PULL_NOT_FOUND: 404,
+  ERR_IMAGE_NOT_STORED: 404,
   ERR_METHOD: 405,
   ERR_REQUEST: 400,
   ERR_REFERENCE_INVALID: 400,

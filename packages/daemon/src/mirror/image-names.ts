@@ -12,12 +12,16 @@ export interface ImageNames {
 }
 
 export function createImageNames(components: {
-  readonly store: Pick<Store, "nameImage">;
+  readonly store: Pick<Store, "nameImage" | "on">;
   readonly logger: Logger;
 }): ImageNames {
   const { store, logger } = components;
   /** What was named last, the most recent 1,000: a tag that still names the same is not written again. */
   const named = new Map<string, Digest>();
+  // The store's life: its names go with what they name.
+  store.on("removed", ({ digest }) => {
+    for (const [name, known] of named) if (known === digest) named.delete(name);
+  });
 
   return {
     resolved(repository, tag, { digest, mediaType, bytes }) {

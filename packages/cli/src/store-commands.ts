@@ -1,0 +1,137 @@
+import { type ApiClient, type Collection, CodedError, parseBytes, type PinList } from "@shoal/api";
+import type { Command } from "commander";
+import { formatAge, formatBytes, formatCount, shortDigest, table, wrap } from "./format.ts";
+import type { Terminal } from "./terminal.ts";
+import { plain } from "./text.ts";
+
+interface CommonOptions {
+  readonly socket?: string;
+  readonly json?: boolean;
+}
+
+/** What commands are made with. */
+export interface CommandTools {
+  readonly command: (name: string, description: string, examples: readonly string[]) => Command;
+  readonly withClient: (
+    options: CommonOptions,
+    work: (client: ApiClient) => Promise<number | void>,
+  ) => Promise<void>;
+  readonly print: (value: unknown, options: CommonOptions, lines: () => readonly string[]) => void;
+  readonly terminal: Pick<Terminal, "columns" | "now">;
+  readonly signal: AbortSignal;
+}
+
+/** Adds the commands about what the store keeps and lets go of. */
+export function addStoreCommands(tools: CommandTools): void {
+  const { command, withClient, print, terminal, signal } = tools;
+
+  command("pin", "Keep an image in the store, however full it gets", [
+    "shoal pin alpine:3.20",
+    "shoal pin sha256:…",
+  ])
+    .argument("<image>", "reference or digest of an image that is in the store")
+    .addHelpText(
+      "after",
+      "\nWhat the name names now is kept. When a tag has moved on, pin it again.",
+    )
+    .action(
+      async (name: string, options: CommonOptions) =>
+        await withClient(options, async (client) => {
+          const pin = await client.store.pin({ name }, { signal });
+          print(pin, options, () => [`pinned ${plain(pin.name)}, ${shortDigest(pin.digest)}`]);
+        }),
+    );
+
+  command("unpin", "Let an image go when room is needed", ["shoal unpin alpine:3.20"])
+    .argument("<image>", "what was pinned: its reference, or its digest")
+    .action(
+      async (name: string, options: CommonOptions) =>
+        await withClient(options, async (client) => {
+          const pins = await client.store.unpin({ name }, { signal });
+          if (pins.length === 0)
+            throw new CodedError(
+              "ERR_PIN_NOT_FOUND",
+              `${name} is not pinned; see \`shoal pins\` for what is`,
+            );
+          print({ pins }, options, () => pins.map((pin) => `unpinned ${plain(pin.name)}`));
+        }),
+    );
+
+  command("pins", "List the images that are kept", ["shoal pins"]).action(
+    async (options: CommonOptions) =>
+      await withClient(options, async (client) => {
+        const pins = await client.store.pins({ signal });
+        print({ pins }, options, () => pinLines(pins, terminal.columns, terminal.now()));
+      }),
+  );
+
+  command("gc", "Remove what was used least recently, and show what goes", [
+    "shoal gc --dry-run",
+    "shoal gc --to 20GB",
+    "shoal gc --to 0",
+  ])
+    .option("--dry-run", "show what would go, remove nothing")
+    .option("--to <size>", "what the store may still hold (default: its low-water mark)")
+    .addHelpText(
+      "after",
+      "\nThe daemon does this by itself when the store gets full. Pinned images and what is in use stay.",
+    )
+    .action(
+      async (options: CommonOptions & { readonly dryRun?: boolean; readonly to?: string }) => {
+        const targetBytes = options.to === undefined ? undefined : parseBytes(options.to);
+        if (options.to !== undefined && targetBytes === undefined)
+          throw new CodedError(
+            "ERR_USAGE",
+            `${JSON.stringify(options.to)} is no size: write 20GB, 512MiB or 0`,
+          );
+        await withClient(options, async (client) => {
+          const request = {
+            dryRun: options.dryRun === true,
+            ...(targetBytes === undefined ? {} : { targetBytes }),
+          };
+          const collection = await client.store.collect(request, { signal });
+          print(collection, options, () =>
+            collectionLines(collection, terminal.columns, terminal.now()),
+          );
+        });
+      },
+    );
+}
+
+function pinLines(pins: PinList["pins"], columns: number, nowMs: number): string[] {
+  if (pins.length === 0) return ["nothing is pinned: run `shoal pin IMAGE`"];
+  const rows = pins.map(({ name, digest, pinnedAt, sizeBytes }) => [
+    shortDigest(digest),
+    formatBytes(sizeBytes),
+    formatAge(pinnedAt, nowMs),
+    plain(name),
+  ]);
+  return table([["DIGEST", "KEEPS", "PINNED", "NAME"], ...rows], columns, [2, 0]);
+}
+
+const REASONS: Readonly<Record<Collection["removals"][number]["reason"], string>> = {
+  unnamed: "no image names it",
+  unfinished: "unfinished",
+  "least-recently-used": "used least",
+  "last-copy": "last in the site",
+};
+
+function collectionLines(collection: Collection, columns: number, nowMs: number): string[] {
+  const { dryRun, removals, wonBytes, shortBytes } = collection;
+  const rows = removals.map(({ kind, digest, names, reason, usedAt, sizeBytes }) => [
+    kind,
+    shortDigest(digest),
+    formatBytes(sizeBytes),
+    formatAge(usedAt, nowMs),
+    REASONS[reason],
+    plain(names.join(", ")),
+  ]);
+  const head = ["WHAT", "DIGEST", "SIZE", "LAST USED", "WHY", "NAME"];
+  const won = `${dryRun ? "would win" : "won"} ${formatBytes(wonBytes)} from ${formatCount(removals.length, "item")}`;
+  const short =
+    shortBytes === 0 ? "" : `; ${formatBytes(shortBytes)} more are pinned or in use, and stay`;
+  return [
+    ...(rows.length === 0 ? [] : table([head, ...rows], columns, [1, 4, 0])),
+    ...wrap(rows.length === 0 && short === "" ? "nothing has to go" : won + short, columns),
+  ];
+}

@@ -1,0 +1,107 @@
+import type { Digest } from "@shoal/oci";
+import type { Counter, Logger } from "@shoal/runtime";
+import { type GcPlan, type GcRemoval, type GcState, planCollection } from "./plan.ts";
+
+export interface Removal extends GcRemoval {
+  /** Those of the image. */
+  readonly names: readonly string[];
+}
+
+/** What a collection has removed, or would remove. */
+export interface Collection {
+  readonly removals: readonly Removal[];
+  readonly wonBytes: number;
+  /** What could not be won: the rest is pinned or in use. */
+  readonly shortBytes: number;
+}
+
+export interface CollectorComponents {
+  /** How things are now. */
+  readonly state: () => Promise<Omit<GcState, "lastCopies">>;
+  /** Those of the blobs that no other machine is known to keep. */
+  readonly lastCopies: (digests: readonly Digest[]) => Promise<ReadonlySet<Digest>>;
+  readonly namesOf: (digest: Digest) => readonly string[];
+  /** Removes what may still go. @returns bytes won */
+  readonly remove: (removal: GcRemoval) => Promise<number>;
+  readonly collectedBytes: Counter;
+  readonly logger: Logger;
+}
+
+export interface CollectOptions {
+  /** Asked when it is this collection's turn. Bytes. */
+  readonly goal: () => Promise<number>;
+  /** @default false */
+  readonly dryRun?: boolean;
+}
+
+/** Removes what has to go, one collection at a time. */
+export interface Collector {
+  collect(options: CollectOptions): Promise<Collection>;
+  /** Runs work while nothing is being removed. */
+  whileIdle<T>(work: () => Promise<T>): Promise<T>;
+}
+
+export function createCollector(components: CollectorComponents): Collector {
+  const { remove, collectedBytes, logger } = components;
+  let last: Promise<unknown> = Promise.resolve();
+
+  async function whileIdle<T>(work: () => Promise<T>): Promise<T> {
+    const turn = last.then(work, work);
+    last = turn.catch(() => undefined);
+    return await turn;
+  }
+
+  /** Asks only about what would go: a question to the site for every blob would cost more than it saves. */
+  async function plan(winBytes: number): Promise<GcPlan & Pick<Collection, "removals">> {
+    const state = await components.state();
+    const asked = new Set<Digest>();
+    const lastCopies = new Set<Digest>();
+    for (;;) {
+      const found = planCollection({ ...state, lastCopies }, winBytes);
+      const unasked = found.removals
+        .filter(({ reason }) => reason === "least-recently-used" || reason === "unnamed")
+        .flatMap(({ blobs }) => blobs.filter((digest) => !asked.has(digest)));
+      if (unasked.length === 0) {
+        const removals = found.removals.map((removal) => ({
+          ...removal,
+          names: components.namesOf(removal.digest),
+        }));
+        return { ...found, removals };
+      }
+      for (const digest of unasked) asked.add(digest);
+      for (const digest of await components.lastCopies(unasked)) lastCopies.add(digest);
+    }
+  }
+
+  async function run({ goal, dryRun = false }: CollectOptions): Promise<Collection> {
+    const winBytes = Math.max(0, await goal());
+    const { removals, wonBytes } = await plan(winBytes);
+    if (dryRun) return { removals, wonBytes, shortBytes: Math.max(0, winBytes - wonBytes) };
+    const gone: Removal[] = [];
+    let won = 0;
+    for (const removal of removals) {
+      const sizeBytes = await remove(removal);
+      if (sizeBytes === 0 && removal.sizeBytes > 0) continue;
+      gone.push({ ...removal, sizeBytes });
+      won += sizeBytes;
+      collectedBytes.add(sizeBytes, { reason: removal.reason });
+      logger.info(
+        {
+          digest: removal.digest,
+          names: removal.names,
+          kind: removal.kind,
+          reason: removal.reason,
+          usedAt: new Date(removal.usedMs).toISOString(),
+          sizeBytes,
+        },
+        "the store has let something go",
+      );
+    }
+    const shortBytes = Math.max(0, winBytes - won);
+    if (shortBytes > 0)
+      logger.warn({ shortBytes }, "the store is over its mark; the rest of it is pinned or in use");
+    return { removals: gone, wonBytes: won, shortBytes };
+  }
+
+  return { collect: async (options) => await whileIdle(async () => await run(options)), whileIdle };
+}

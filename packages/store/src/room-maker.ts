@@ -1,0 +1,83 @@
+import type { Clock, Logger } from "@shoal/runtime";
+import { storeFull } from "./failures.ts";
+import type { Collector } from "./gc/collector.ts";
+import type { StoreMetrics } from "./metrics.ts";
+import type { Fill, Room } from "./room.ts";
+
+/** How often it is looked whether the store is over its high mark. Milliseconds. */
+const LOOK_MS = 60_000;
+/** Each so many looks, what has been of no use for a day goes as well. */
+const LOOKS_A_CYCLE = 60;
+
+export interface RoomMakerComponents {
+  readonly room: Room;
+  readonly collector: Collector;
+  readonly metrics: Pick<StoreMetrics, "usedBytes" | "capacityBytes">;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** Keeps the store below its high mark, and makes room for what comes. */
+export interface RoomMaker extends Disposable {
+  start(): void;
+  /**
+   * Makes room where it has to. @param promise takes the room, in the tick in which it was found
+   * @throws ERR_STORE_FULL when so many bytes do not fit beside those that are promised already
+   */
+  reserve(neededBytes: number, promise?: () => void): Promise<void>;
+  fill(): Promise<Fill>;
+}
+
+export function createRoomMaker(components: RoomMakerComponents): RoomMaker {
+  const { room, collector, metrics, clock, logger } = components;
+  let nextLook: Disposable | undefined;
+
+  function lookLater(looks: number): void {
+    nextLook = clock.schedule(LOOK_MS, () => {
+      lookLater(looks + 1);
+      look(looks % LOOKS_A_CYCLE === 0).catch((error: unknown) =>
+        logger.warn({ error }, "the store could not make room"),
+      );
+    });
+  }
+
+  async function look(isCycle: boolean): Promise<void> {
+    const { usedBytes, highBytes, lowBytes } = await fill();
+    const goalBytes = usedBytes > highBytes ? usedBytes - lowBytes : 0;
+    if (isCycle || goalBytes > 0) await collector.collect({ goal: async () => goalBytes });
+  }
+
+  async function fill(): Promise<Fill> {
+    const now = (await room.measure())();
+    metrics.usedBytes.set(now.usedBytes);
+    metrics.capacityBytes.set(now.capacityBytes);
+    return now;
+  }
+
+  return {
+    start: () => lookLater(0),
+    async reserve(neededBytes, promise) {
+      for (let tried = false; ; tried = true) {
+        const now = (await room.measure())();
+        const leftBytes = now.capacityBytes - now.usedBytes;
+        if (neededBytes <= leftBytes) {
+          // In the same tick, so that two that begin at once are not promised the same room.
+          promise?.();
+          return;
+        }
+        // One pull must not cost the machine all that it has.
+        const isTooMuch = now.promisedBytes + neededBytes > now.capacityBytes / 2;
+        if (tried || isTooMuch) throw storeFull(neededBytes, Math.max(0, leftBytes));
+        const goalBytes = Math.max(
+          neededBytes - leftBytes,
+          now.usedBytes + neededBytes - now.lowBytes,
+        );
+        await collector.collect({ goal: async () => goalBytes });
+      }
+    },
+    fill,
+    [Symbol.dispose]() {
+      nextLook?.[Symbol.dispose]();
+    },
+  };
+}
