@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { createServerCertificate } from "../lab/certificates.ts";
+import { createTestCertificates } from "@shoal/upstream/testing";
 import { type LabDaemon, startDaemon } from "../lab/daemon.ts";
 import { startEngine } from "../lab/engines.ts";
 import { createImage, pushImage } from "../lab/images.ts";
@@ -144,7 +144,7 @@ describe.skipIf(skipped !== undefined)("a pull through the mirror from docker-re
   );
 
   it("with tokens that expire in mid-pull", async () => {
-    const certificate = await createServerCertificate(join(folder, "tokens"), "127.0.0.1");
+    const certificate = createTestCertificates({ parent: folder });
     const tokens = stack.use(
       await startTokenServer({
         certificate,

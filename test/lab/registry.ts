@@ -1,6 +1,6 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { createServerCertificate } from "./certificates.ts";
+import { createTestCertificates } from "@shoal/upstream/testing";
 import type { Place } from "./lan.ts";
 import { type Running, start, until } from "./processes.ts";
 import { run } from "./run.ts";
@@ -56,13 +56,13 @@ export async function startRegistry(
   const outputFile = join(folder, "registry.log");
   const host = `${place.address}:${port}`;
   const certificate = tls
-    ? await createServerCertificate(join(folder, "tls"), place.address)
+    ? createTestCertificates({ parent: folder, address: place.address })
     : undefined;
   const url = `${tls ? "https" : "http"}://${host}`;
   const served =
     certificate === undefined
       ? ""
-      : `, tls: { certificate: "${certificate.certificateFile}", key: "${certificate.keyFile}" }`;
+      : `, tls: { certificate: "${certificate.certFile}", key: "${certificate.keyFile}" }`;
   await writeFile(
     configuration,
     [

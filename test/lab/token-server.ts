@@ -2,7 +2,7 @@ import { createPrivateKey, randomUUID, sign, X509Certificate } from "node:crypto
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import type { ServerCertificate } from "./certificates.ts";
+import type { TestCertificates } from "@shoal/upstream/testing";
 
 /** docker-registry takes a token for this long after its end. Seconds. */
 const LEEWAY_S = 60;
@@ -10,7 +10,7 @@ const LEEWAY_S = 60;
 const TOLD_S = 300;
 
 export interface TokenServerInit {
-  readonly certificate: ServerCertificate;
+  readonly certificate: Pick<TestCertificates, "certFile" | "keyFile">;
   readonly username: string;
   readonly password: string;
   /** The registry takes a token for so long. Seconds. */
@@ -29,7 +29,7 @@ export const SERVICE = "lab-registry";
 
 export async function startTokenServer(init: TokenServerInit): Promise<TokenServer> {
   const key = createPrivateKey(await readFile(init.certificate.keyFile));
-  const { raw } = new X509Certificate(await readFile(init.certificate.certificateFile));
+  const { raw } = new X509Certificate(await readFile(init.certificate.certFile));
   const login = `Basic ${Buffer.from(`${init.username}:${init.password}`).toString("base64")}`;
   const given: string[] = [];
 

@@ -6,6 +6,11 @@ export {
   type QuirkyRegistry,
   type RegistryQuirk,
 } from "./scripted-quirks.ts";
+export {
+  createTestCertificates,
+  type TestCertificates,
+  type TestCertificatesInit,
+} from "./test-certificates.ts";
 export type { LibraryImage } from "./scripted-library.ts";
 export {
   createScriptedRegistry,

@@ -7,11 +7,14 @@ import { parseRegistryHost, parseRepositoryName, parseTag } from "@shoal/oci";
 import { noMetrics, silentLogger, systemClock } from "@shoal/runtime";
 import { afterAll, describe, expect, test } from "vitest";
 import { certificateFolders, createUpstream, type RegistrySettings } from "../src/index.ts";
-import { createScriptedRegistry, type ScriptedRegistry } from "../src/testing.ts";
-import { makeCertificates } from "./certificates.ts";
+import {
+  createScriptedRegistry,
+  createTestCertificates,
+  type ScriptedRegistry,
+} from "../src/testing.ts";
 
-const ours = makeCertificates();
-const foreign = makeCertificates();
+const ours = createTestCertificates();
+const foreign = createTestCertificates();
 afterAll(() => {
   ours[Symbol.dispose]();
   foreign[Symbol.dispose]();

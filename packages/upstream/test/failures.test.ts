@@ -5,11 +5,10 @@ import { digestOf, parseRegistryHost, parseRepositoryName, parseTag } from "@sho
 import { noMetrics, silentLogger, systemClock } from "@shoal/runtime";
 import { afterAll, describe, expect, test } from "vitest";
 import { createUpstream, type RegistrySettings } from "../src/index.ts";
-import { createScriptedRegistry } from "../src/testing.ts";
-import { makeCertificates } from "./certificates.ts";
+import { createScriptedRegistry, createTestCertificates } from "../src/testing.ts";
 import { collect, upstreamFor } from "./support.ts";
 
-const certificates = makeCertificates();
+const certificates = createTestCertificates();
 afterAll(() => certificates[Symbol.dispose]());
 const TAG = parseTag("v1");
 

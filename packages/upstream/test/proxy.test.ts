@@ -5,12 +5,15 @@ import fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
 import { createUpstream, type UpstreamInit } from "../src/index.ts";
 import { createProxyChoice, isDirect } from "../src/proxy.ts";
-import { createScriptedRegistry, type ScriptedRegistry } from "../src/testing.ts";
-import { makeCertificates } from "./certificates.ts";
+import {
+  createScriptedRegistry,
+  createTestCertificates,
+  type ScriptedRegistry,
+} from "../src/testing.ts";
 import { createScriptedProxy } from "./scripted-proxy.ts";
 import { collect } from "./support.ts";
 
-const certificates = makeCertificates();
+const certificates = createTestCertificates();
 afterAll(() => certificates[Symbol.dispose]());
 const TAG = parseTag("v1");
 

@@ -1,10 +1,13 @@
 import { randomBytes } from "node:crypto";
 import { afterAll, describe, expect, test } from "vitest";
-import { createScriptedRegistry, type ScriptedRegistryInit } from "../src/testing.ts";
-import { makeCertificates } from "./certificates.ts";
+import {
+  createScriptedRegistry,
+  createTestCertificates,
+  type ScriptedRegistryInit,
+} from "../src/testing.ts";
 import { collect, upstreamFor } from "./support.ts";
 
-const certificates = makeCertificates();
+const certificates = createTestCertificates();
 afterAll(() => certificates[Symbol.dispose]());
 
 const LOGIN = { kind: "basic", username: "me", password: "secret" } as const;
