@@ -6,7 +6,7 @@ import { finished } from "node:stream/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { systemClock } from "@shoal/runtime";
 import { describe, expect, it } from "vitest";
-import { clientSignal } from "../src/mirror/answers.ts";
+import { clientAbort } from "../src/mirror/answers.ts";
 import { BodyCut, sendBody } from "../src/mirror/body.ts";
 
 const MIB = 1024 * 1024;
@@ -27,7 +27,7 @@ async function serve(chunks: AsyncIterable<Uint8Array>, lengthBytes: number): Pr
       headers: { "content-length": lengthBytes },
       chunks,
       clock: systemClock,
-      signal: clientSignal(asked, response),
+      signal: clientAbort(asked, response).signal,
       onBytes: () => undefined,
     });
     resolve(sent);

@@ -44,8 +44,9 @@ export function createCoalescer<Value>(): Coalescer<Value> {
         return await raceSignal(flight.result, options.signal);
       } finally {
         flight.waiters -= 1;
-        if (flight.waiters === 0) {
-          if (flights.get(key) === flight) flights.delete(key);
+        // Work that is done is not in the list any more, and has nobody to tell.
+        if (flight.waiters === 0 && flights.get(key) === flight) {
+          flights.delete(key);
           flight.controller.abort(new DOMException("every waiter has left", "AbortError"));
         }
       }

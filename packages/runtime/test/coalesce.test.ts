@@ -34,3 +34,9 @@ test("a first caller's abort never fails a second, and the last to leave stops t
   await expect(b).rejects.toThrow("second left");
   expect(seen?.aborted).toBe(true);
 });
+
+test("work that is done is not told that everybody has left", async () => {
+  const coalescer = createCoalescer<AbortSignal>();
+  const seen = await coalescer.run("k", async (signal) => signal);
+  expect(seen.aborted).toBe(false);
+});

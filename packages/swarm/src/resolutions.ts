@@ -1,9 +1,12 @@
 import { type Digest, MANIFEST_ACCEPT } from "@shoal/oci";
-import type { Clock } from "@shoal/runtime";
+import { type Clock, makeRoom } from "@shoal/runtime";
 import type { RecordTable, Store } from "@shoal/store";
 import { encode } from "cborg";
 import type { PeerIdString } from "./transport.ts";
 import type { SignedRecord } from "./wire/messages.ts";
+
+/** So many are kept in memory. */
+const MAX_RECENT = 1000;
 
 /** What a tag named, and when the upstream said so. */
 export interface StoredResolution {
@@ -35,7 +38,17 @@ export function createResolutions(store: Pick<Store, "table">, clock: Clock): Re
   const recent = new Map<string, StoredResolution>();
 
   async function load(key: string): Promise<StoredResolution | undefined> {
-    return recent.get(key) ?? (await table.get(key));
+    const kept = recent.get(key);
+    if (kept !== undefined) return kept;
+    const stored = await table.get(key);
+    if (stored !== undefined && !recent.has(key)) remember(key, stored);
+    return recent.get(key);
+  }
+
+  function remember(key: string, resolution: StoredResolution): void {
+    recent.delete(key);
+    makeRoom(recent, MAX_RECENT);
+    recent.set(key, resolution);
   }
 
   return {
@@ -50,8 +63,7 @@ export function createResolutions(store: Pick<Store, "table">, clock: Clock): Re
       const known = await load(key);
       // A time ahead of the clock is from before the clock was set back.
       if (known !== undefined && known.atMs >= atMs && known.atMs <= clock.wallNow()) return;
-      if (recent.size > 1000) recent.clear();
-      recent.set(key, { digest, mediaType, atMs });
+      remember(key, { digest, mediaType, atMs });
       await table.put(key, { digest, mediaType, atMs });
     },
   };

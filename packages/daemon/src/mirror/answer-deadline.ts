@@ -5,28 +5,18 @@ import { type Clock, CodedError } from "@shoal/runtime";
 const ANSWER_WITHIN_MS = 25_000;
 
 /** Aborts what a request waits for when its headers have not gone out in time; a body that flows has no end. */
-export interface AnswerDeadline extends Disposable {
-  readonly signal: AbortSignal;
-}
-
 export function createAnswerDeadline(
+  waiting: AbortController,
   response: Pick<ServerResponse, "headersSent">,
   clock: Pick<Clock, "schedule">,
-): AnswerDeadline {
-  const late = new AbortController();
-  const timer = clock.schedule(ANSWER_WITHIN_MS, () => {
+): Disposable {
+  return clock.schedule(ANSWER_WITHIN_MS, () => {
     if (response.headersSent) return;
-    late.abort(
+    waiting.abort(
       new CodedError(
         "ERR_MIRROR_TIMEOUT",
         `no answer within ${ANSWER_WITHIN_MS / 1000} s from the registry or the site; check that the registry is reachable from this machine, and pull again`,
       ),
     );
   });
-  return {
-    signal: late.signal,
-    [Symbol.dispose]() {
-      timer[Symbol.dispose]();
-    },
-  };
 }

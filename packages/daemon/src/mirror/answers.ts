@@ -62,13 +62,13 @@ export function cutShort(response: ServerResponse): void {
   setTimeout(() => socket.destroy(), 2000).unref();
 }
 
-/** A signal that aborts when the client has gone away. */
-export function clientSignal(request: IncomingMessage, response: ServerResponse): AbortSignal {
+/** What a request waits for is aborted by it; it does so itself when the client has gone away. */
+export function clientAbort(request: IncomingMessage, response: ServerResponse): AbortController {
   const gone = new AbortController();
   response.once("close", () => {
     if (!response.writableFinished)
       gone.abort(new CodedError("ERR_CLIENT_GONE", "the client went away"));
   });
   request.once("error", (error) => gone.abort(error));
-  return gone.signal;
+  return gone;
 }

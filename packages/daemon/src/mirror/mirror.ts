@@ -6,16 +6,15 @@ import {
   isDigest,
   isSchema1,
   parseDistributionPath,
-  parseManifest,
   parseRange,
   type Repository,
   resolveNaming,
 } from "@shoal/oci";
 import { type Clock, hasCode, type Logger } from "@shoal/runtime";
-import type { Resolution, Swarm } from "@shoal/swarm";
+import type { Swarm } from "@shoal/swarm";
 import { requestUrl } from "../request-url.ts";
 import { createAnswerDeadline } from "./answer-deadline.ts";
-import { clientSignal, failureOf, sendError } from "./answers.ts";
+import { clientAbort, failureOf, sendError } from "./answers.ts";
 import { BodyCut, sendBody } from "./body.ts";
 import type { ClientSightings } from "./clients.ts";
 import type { Document, Documents } from "./documents.ts";
@@ -53,18 +52,7 @@ export type Mirror = (request: IncomingMessage, response: ServerResponse) => Pro
 
 export function createMirror(components: MirrorComponents): Mirror {
   const { swarm, names, documents, clock, logger, metrics, clients } = components;
-  const sizes = createSizes();
-
-  function remember(manifest: Resolution): void {
-    try {
-      const { blobs, manifests } = parseManifest(manifest.bytes, manifest.mediaType);
-      for (const { digest, size } of blobs) sizes.set(digest, size);
-      for (const { digest } of manifests) sizes.delete(digest);
-    } catch (error) {
-      // Passed on as it is: whether it makes sense is the engine's to say.
-      logger.debug({ error, digest: manifest.digest }, "a manifest could not be read");
-    }
-  }
+  const sizes = createSizes(logger);
 
   async function answerManifest(
     { request, response, signal }: Exchange,
@@ -76,7 +64,7 @@ export function createMirror(components: MirrorComponents): Mirror {
       signal,
       ...(accept === undefined ? {} : { accept }),
     });
-    remember(found);
+    sizes.learn(found);
     if (!isDigest(reference) && !isSchema1(found.mediaType))
       names.resolved(repository, reference, found);
     const headers: Record<string, string | number> = {
@@ -210,8 +198,9 @@ export function createMirror(components: MirrorComponents): Mirror {
           message: "no such path in the distribution API",
         });
       else {
-        using deadline = createAnswerDeadline(response, clock);
-        const signal = AbortSignal.any([clientSignal(request, response), deadline.signal]);
+        const waiting = clientAbort(request, response);
+        using _deadline = createAnswerDeadline(waiting, response, clock);
+        const { signal } = waiting;
         const query = new URLSearchParams(url.search);
         await answer({ request, response, signal, url, query }, asked);
       }

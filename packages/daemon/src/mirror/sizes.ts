@@ -1,28 +1,48 @@
-import type { Digest } from "@shoal/oci";
+import { type Digest, parseManifest } from "@shoal/oci";
+import { type Logger, makeRoom } from "@shoal/runtime";
+import type { Resolution } from "@shoal/swarm";
 
 const MAX_SIZES = 20_000;
 
 /** Sizes that manifests gave to blobs, so that a bare GET of a blob needs no question. */
 export interface Sizes {
   get(digest: Digest): number | undefined;
-  set(digest: Digest, sizeBytes: number): void;
-  delete(digest: Digest): void;
+  /** Notes what a manifest says. One that can't be read is passed on as it is: that is the engine's to say. */
+  learn(manifest: Pick<Resolution, "digest" | "mediaType" | "bytes">): void;
 }
 
 /** Keeps the most recently named 20,000. */
-export function createSizes(): Sizes {
+export function createSizes(logger: Logger): Sizes {
   const sizes = new Map<Digest, number>();
+  /** Those of manifests that are in memory, by their bytes: the same ones are asked for again and again. */
+  const read = new WeakMap<Uint8Array, readonly (readonly [Digest, number | undefined])[]>();
+
+  function namedBy(
+    manifest: Parameters<Sizes["learn"]>[0],
+  ): readonly (readonly [Digest, number | undefined])[] {
+    try {
+      const { blobs, manifests } = parseManifest(manifest.bytes, manifest.mediaType);
+      return [
+        ...blobs.map(({ digest, size }) => [digest, size] as const),
+        ...manifests.map(({ digest }) => [digest, undefined] as const),
+      ];
+    } catch (error) {
+      logger.debug({ error, digest: manifest.digest }, "a manifest could not be read");
+      return [];
+    }
+  }
+
   return {
     get: (digest) => sizes.get(digest),
-    set(digest, sizeBytes) {
-      sizes.delete(digest);
-      sizes.set(digest, sizeBytes);
-      if (sizes.size <= MAX_SIZES) return;
-      const [oldest] = sizes.keys();
-      sizes.delete(oldest!);
-    },
-    delete(digest) {
-      sizes.delete(digest);
+    learn(manifest) {
+      const named = read.get(manifest.bytes) ?? namedBy(manifest);
+      read.set(manifest.bytes, named);
+      for (const [digest, sizeBytes] of named) {
+        sizes.delete(digest);
+        if (sizeBytes === undefined) continue;
+        makeRoom(sizes, MAX_SIZES);
+        sizes.set(digest, sizeBytes);
+      }
     },
   };
 }
