@@ -67,8 +67,9 @@ describe.skipIf(skipped !== undefined)("who has not this site's token", () => {
   }, async () => {
     const { connected, heard } = await intrude(siteOf(site.token).prologue);
     expect(connected).toBe(true);
-    const { challenge = "", guess = "", ...rest } = heard;
+    const { challenge = "", guess = "", mutual = "", ...rest } = heard;
     expect(rest).toEqual({});
+    expect(mutual.length / 2).toBeLessThanOrEqual(4 + "{nonce}".length + 32 + 2);
     // The admission answers anybody with one frame of a nonce and a proof, which are random to who lacks the
     // token, and says no more to a proof that does not match.
     const answerBytes = 4 + "{nonce,proof}".length + 2 * (32 + 2);

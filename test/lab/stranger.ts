@@ -28,6 +28,7 @@ interface Attempt {
 }
 
 const ADMISSION = "/shoal/admit/1";
+const MUTUAL_ADMISSION = "/shoal/admit/2";
 const PATIENCE_MS = 300;
 const LIMIT_MS = 5000;
 
@@ -35,6 +36,8 @@ const [host, port, secret, prologue] = process.argv.slice(2) as [string, string,
 const questions = questionsAbout(JSON.parse(secret) as Secret);
 const hello = encode({ nonce: randomBytes(32) });
 const guess = encode({ proof: randomBytes(32), card: { addresses: [], roster: [] } });
+const shown = encode({ proof: randomBytes(32), certificate: randomBytes(200) });
+const ask = encode({ token: "0".repeat(16), nonce: randomBytes(32) });
 const attempts: Attempt[] = [
   ...questions.map(({ name, lane, frame }) => ({
     name,
@@ -44,6 +47,9 @@ const attempts: Attempt[] = [
   { name: "beat", protocol: "/shoal/beat/1", frames: [encode({})] },
   { name: "challenge", protocol: ADMISSION, frames: [hello] },
   { name: "guess", protocol: ADMISSION, frames: [hello, guess] },
+  { name: "mutual", protocol: MUTUAL_ADMISSION, frames: [hello, shown] },
+  { name: "join", protocol: "/shoal/join/1", frames: [ask] },
+  { name: "news", protocol: "/shoal/site/1", frames: [encode({ type: "renew" })] },
   ...["/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0", "/ipfs/ping/1.0.0", "/meshsub/1.1.0"].map(
     (protocol) => ({ name: protocol, protocol, frames: [randomBytes(32)] }),
   ),

@@ -1,28 +1,33 @@
-import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
-import { CodedError, deadline } from "@shoal/runtime";
-import { decode, encode } from "cborg";
+import { randomBytes } from "node:crypto";
+import { encode } from "cborg";
 import * as z from "zod";
+import {
+  bytes,
+  matches,
+  NONCE_BYTES,
+  proofOf,
+  PROOF_BYTES,
+  receive,
+  refused,
+  withDeadline,
+} from "./admission-frames.ts";
 import type { FramedStream } from "./frames.ts";
 
 export const ADMISSION_PROTOCOL = "/shoal/admit/1";
+const DOMAIN = "shoal/admit/1";
 export const ADMISSION_FRAME_BYTES = 128 * 1024;
-/** How long an admission may take, in milliseconds. */
-export const ADMISSION_MS = 5000;
-const NONCE_BYTES = 32;
 const MAX_ROSTER = 300;
 /** What a card's roster may take of the frame; the rest is for its own addresses and the proof. */
 const ROSTER_BYTES = 96 * 1024;
 
-const bytes = (length: number) =>
-  z.custom<Uint8Array>((value) => value instanceof Uint8Array && value.length === length);
 const addresses = z.array(z.string().max(256)).max(16);
 
 const HelloSchema = z.strictObject({ nonce: bytes(NONCE_BYTES) });
-const ChallengeSchema = z.strictObject({ nonce: bytes(NONCE_BYTES), proof: bytes(32) });
+const ChallengeSchema = z.strictObject({ nonce: bytes(NONCE_BYTES), proof: bytes(PROOF_BYTES) });
 /** A label of letters, digits, dots, dashes and underscores. */
 const zone = z.string().regex(/^[A-Za-z0-9._-]{1,64}$/);
 // A later version may say more of itself.
-const CardSchema = z.object({
+export const CardSchema = z.object({
   /** Where the sender listens. */
   addresses,
   /** Members that the sender knows. */
@@ -30,7 +35,7 @@ const CardSchema = z.object({
   /** The rack or room that the sender is in. */
   zone: zone.optional(),
 });
-const ProofSchema = z.strictObject({ proof: bytes(32), card: CardSchema });
+const ProofSchema = z.strictObject({ proof: bytes(PROOF_BYTES), card: CardSchema });
 const WelcomeSchema = z.strictObject({ card: CardSchema });
 
 /** What a member tells another on admission. */
@@ -71,9 +76,11 @@ export async function requestAdmission(stream: FramedStream, init: AdmissionInit
     await stream.write([encode({ nonce })], { signal });
     const theirs = await receive(stream, ChallengeSchema, signal);
     const nonces = Buffer.concat([nonce, theirs.nonce]);
-    if (!matches(theirs.proof, proofOf(init.key, "responder", init.remote, init.self, nonces)))
+    if (
+      !matches(theirs.proof, proofOf(DOMAIN, init.key, "responder", init.remote, init.self, nonces))
+    )
       throw refused("does not know this site's token");
-    const proof = proofOf(init.key, "initiator", init.self, init.remote, nonces);
+    const proof = proofOf(DOMAIN, init.key, "initiator", init.self, init.remote, nonces);
     await stream.write([encode({ proof, card: init.card() })], { signal });
     return (await receive(stream, WelcomeSchema, signal)).card;
   });
@@ -85,58 +92,14 @@ export async function grantAdmission(stream: FramedStream, init: AdmissionInit):
     const hello = await receive(stream, HelloSchema, signal);
     const nonce = randomBytes(NONCE_BYTES);
     const nonces = Buffer.concat([hello.nonce, nonce]);
-    const proof = proofOf(init.key, "responder", init.self, init.remote, nonces);
+    const proof = proofOf(DOMAIN, init.key, "responder", init.self, init.remote, nonces);
     await stream.write([encode({ nonce, proof })], { signal });
     const theirs = await receive(stream, ProofSchema, signal);
-    if (!matches(theirs.proof, proofOf(init.key, "initiator", init.remote, init.self, nonces)))
+    if (
+      !matches(theirs.proof, proofOf(DOMAIN, init.key, "initiator", init.remote, init.self, nonces))
+    )
       throw refused("does not know this site's token");
     await stream.write([encode({ card: init.card() })], { signal });
     return theirs.card;
   });
-}
-
-async function withDeadline<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  try {
-    return await work(deadline(ADMISSION_MS));
-  } catch (error) {
-    if (error instanceof CodedError && error.code === "ERR_ADMISSION") throw error;
-    throw refused("did not complete the admission", error);
-  }
-}
-
-/** HMAC-SHA256 over who proves, to whom, and both nonces: a proof can't be replayed or reflected. */
-function proofOf(
-  key: Uint8Array,
-  role: "initiator" | "responder",
-  prover: string,
-  verifier: string,
-  nonces: Uint8Array,
-): Buffer {
-  return createHmac("sha256", key)
-    .update(encode(["shoal/admit/1", role, prover, verifier, nonces]))
-    .digest();
-}
-
-function matches(proof: Uint8Array, expected: Uint8Array): boolean {
-  return timingSafeEqual(proof, expected);
-}
-
-async function receive<Schema extends z.ZodType>(
-  stream: FramedStream,
-  schema: Schema,
-  signal: AbortSignal,
-): Promise<z.infer<Schema>> {
-  const frame = await stream.read({ signal });
-  if (frame === undefined) throw refused("ended the admission");
-  return schema.parse(
-    decode(frame, { strict: true, allowIndefinite: false, rejectDuplicateMapKeys: true }),
-  );
-}
-
-function refused(fault: string, cause?: unknown): CodedError<"ERR_ADMISSION"> {
-  return new CodedError(
-    "ERR_ADMISSION",
-    `a peer ${fault}; if it should belong to this site, run \`shoal join\` on it with this site's token`,
-    { cause },
-  );
 }

@@ -2,16 +2,23 @@ import type { Connection, Stream } from "@libp2p/interface";
 import type { Clock, Logger } from "@shoal/runtime";
 import {
   ADMISSION_FRAME_BYTES,
-  ADMISSION_MS,
   ADMISSION_PROTOCOL,
-  type AdmissionInit,
+  type Card,
   grantAdmission,
   requestAdmission,
 } from "./admission.ts";
+import { ADMISSION_MS } from "./admission-frames.ts";
 import { unreachable } from "./faults.ts";
-import { frameStream } from "./frames.ts";
+import { type FramedStream, frameStream } from "./frames.ts";
 import type { Membership } from "./membership.ts";
 import type { NetworkMetrics } from "./metrics.ts";
+import type { Credentials } from "./site/credentials.ts";
+import {
+  type Admitted,
+  grantMutualAdmission,
+  MUTUAL_ADMISSION_PROTOCOL,
+  requestMutualAdmission,
+} from "./site/mutual-admission.ts";
 
 const LIMITS = { readBytes: ADMISSION_FRAME_BYTES, writeBytes: ADMISSION_FRAME_BYTES };
 /** A connection on which nobody asks for admission is kept this long. Milliseconds. */
@@ -21,26 +28,65 @@ const UNASKED_MS = 8000;
 export interface Admitting {
   /** Asks for admission, and grants it. Rejects when either side refuses. */
   request(connection: Connection): Promise<void>;
-  /** Answers a request. To be called in the tick that made the stream. */
-  answer(stream: Stream, connection: Connection): void;
+  /** Answer requests, by protocol. To be called in the tick that made the stream. */
+  readonly protocols: Readonly<Record<string, (stream: Stream, connection: Connection) => void>>;
   /** A connection that asks for no admission is not kept. */
   expect(connection: Connection): void;
 }
 
 export interface AdmittingComponents {
+  readonly self: string;
   readonly membership: Pick<Membership, "admit" | "isAdmitted">;
-  /** What this machine shows, and asks the others to show. */
-  readonly terms: () => Omit<AdmissionInit, "remote">;
+  /** What this machine shows, and by what it judges. */
+  readonly credentials: () => Credentials;
+  /** Told only to a peer that has proved itself. */
+  readonly card: () => Card;
   readonly metrics: Pick<NetworkMetrics, "admissions">;
   readonly clock: Clock;
   readonly logger: Logger;
 }
 
 export function createAdmitting(components: AdmittingComponents): Admitting {
-  const { membership, terms, metrics, clock, logger } = components;
+  const { self, membership, card, metrics, clock, logger } = components;
 
-  function termsFor(connection: Connection): AdmissionInit {
-    return { ...terms(), remote: connection.remotePeer.toString() };
+  function termsFor(connection: Connection) {
+    const remote = connection.remotePeer.toString();
+    return { self, remote, card, credentials: components.credentials() };
+  }
+
+  /** The key of the proofs of version 1, which knows nothing but the token. */
+  function tokenTermsFor(connection: Connection) {
+    const terms = termsFor(connection);
+    const key = terms.credentials.tokenKey();
+    const standing = { token: true, certificate: undefined };
+    if (key === undefined || !terms.credentials.admits(terms.remote, standing))
+      throw unreachable("is not admitted by a token");
+    return { ...terms, key, standing };
+  }
+
+  async function requestByToken(stream: FramedStream, connection: Connection): Promise<Admitted> {
+    const terms = tokenTermsFor(connection);
+    return { card: await requestAdmission(stream, terms), standing: terms.standing };
+  }
+
+  async function grantByToken(stream: FramedStream, connection: Connection): Promise<void> {
+    const terms = tokenTermsFor(connection);
+    const theirs = await grantAdmission(stream, terms);
+    membership.admit(connection, { card: theirs, standing: terms.standing });
+  }
+
+  async function grantMutually(stream: FramedStream, connection: Connection): Promise<void> {
+    await grantMutualAdmission(stream, termsFor(connection), (admitted) =>
+      membership.admit(connection, admitted),
+    );
+  }
+
+  function answerBy(grant: (stream: FramedStream, connection: Connection) => Promise<void>) {
+    return (stream: Stream, connection: Connection): void => {
+      grant(frameStream(stream, LIMITS), connection).catch((error: unknown) =>
+        refuse(connection, error),
+      );
+    };
   }
 
   function refuse(connection: Connection, error: unknown): void {
@@ -53,19 +99,25 @@ export function createAdmitting(components: AdmittingComponents): Admitting {
     async request(connection) {
       try {
         const signal = AbortSignal.timeout(ADMISSION_MS);
-        const opened = await connection.newStream(ADMISSION_PROTOCOL, { signal });
+        // A member of the version before knows the first protocol alone.
+        const opened = await connection.newStream([MUTUAL_ADMISSION_PROTOCOL, ADMISSION_PROTOCOL], {
+          signal,
+        });
         const stream = frameStream(opened, LIMITS);
-        membership.admit(connection, await requestAdmission(stream, termsFor(connection)));
+        const admitted =
+          opened.protocol === ADMISSION_PROTOCOL
+            ? await requestByToken(stream, connection)
+            : await requestMutualAdmission(stream, termsFor(connection));
+        membership.admit(connection, admitted);
         stream.abort(unreachable("has ended the admission"));
       } catch (error) {
         refuse(connection, error);
         throw error;
       }
     },
-    answer(stream, connection) {
-      grantAdmission(frameStream(stream, LIMITS), termsFor(connection))
-        .then((theirs) => membership.admit(connection, theirs))
-        .catch((error: unknown) => refuse(connection, error));
+    protocols: {
+      [MUTUAL_ADMISSION_PROTOCOL]: answerBy(grantMutually),
+      [ADMISSION_PROTOCOL]: answerBy(grantByToken),
     },
     expect(connection) {
       clock.schedule(UNASKED_MS, () => {

@@ -12,7 +12,7 @@ const MIB = 1024 * 1024;
 
 export interface HostInit {
   readonly identity: Identity;
-  readonly site: Site;
+  readonly site: Pick<Site, "prologue">;
   /** Multiaddrs. */
   readonly listen: readonly string[];
   readonly onConnection: (connection: Connection) => void;

@@ -30,6 +30,7 @@ export {
   type Site,
   siteOf,
   type SiteToken,
+  type TokenSite,
 } from "./site-token.ts";
 export type { PeerStatus } from "./peer-status.ts";
 export type { RosterTable } from "./roster.ts";

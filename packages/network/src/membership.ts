@@ -4,10 +4,14 @@ import type { MembershipEvents, PeerIdString } from "@shoal/swarm";
 import { toMultiaddr } from "./addresses.ts";
 import type { Card } from "./admission.ts";
 import type { BulkPath } from "./bulk-path.ts";
+import { unreachable } from "./faults.ts";
 import type { Finder } from "./finder.ts";
 import { createPeerLanes, type PeerLanes } from "./lanes.ts";
 import type { NetworkMetrics } from "./metrics.ts";
 import type { Roster } from "./roster.ts";
+import type { Certificate } from "./site/certificate.ts";
+import { bestOf, type Standing } from "./site/credentials.ts";
+import type { Admitted } from "./site/mutual-admission.ts";
 
 /** Who is up in this machine's site, and over which connections. */
 export interface Membership {
@@ -21,7 +25,13 @@ export interface Membership {
   /** Whether who is at the other end has been admitted over this connection. */
   isAdmitted(connection: Connection): boolean;
   /** Whoever is at the other end has shown that it belongs to the site. */
-  admit(connection: Connection, card: Card): void;
+  admit(connection: Connection, admitted: Admitted): void;
+  /** By what a member was admitted. */
+  standingOf(peer: PeerIdString): Standing | undefined;
+  /** A member has shown a certificate since. */
+  certified(peer: PeerIdString, certificate: Certificate): void;
+  /** Ends all connections of a member, those of its bulk lane too. */
+  cut(peer: PeerIdString, why: string): void;
   closed(connection: Connection): void;
   /** This machine leaves: all members are down. */
   clear(): void;
@@ -41,6 +51,7 @@ interface Member {
   readonly connections: Set<Connection>;
   lanes: PeerLanes;
   readonly zone: string | undefined;
+  standing: Standing;
 }
 
 export function createMembership(components: MembershipComponents): Membership {
@@ -87,7 +98,7 @@ export function createMembership(components: MembershipComponents): Membership {
     isAdmitted(connection) {
       return members.get(peerOf(connection))?.connections.has(connection) === true;
     },
-    admit(connection, card) {
+    admit(connection, { card, standing }) {
       // One that has closed meanwhile is never heard of again: it must not become a member.
       if (connection.status !== "open") return;
       metrics.admissions.add(1, { outcome: "admitted" });
@@ -95,12 +106,27 @@ export function createMembership(components: MembershipComponents): Membership {
       const known = members.get(peer);
       if (known === undefined) {
         const connections = new Set([connection]);
-        members.set(peer, { connections, lanes: lanesOver(connection), zone: card.zone });
+        const lanes = lanesOver(connection);
+        members.set(peer, { connections, lanes, zone: card.zone, standing });
         metrics.members.set(members.size);
         logger.info({ peer, address: connection.remoteAddr.toString() }, "a member is up");
         for (const listener of listeners.memberUp) listener(peer);
-      } else known.connections.add(connection);
+      } else {
+        known.connections.add(connection);
+        known.standing = bestOf(known.standing, standing);
+      }
       learn(peer, card);
+    },
+    standingOf: (peer) => members.get(peer)?.standing,
+    certified(peer, certificate) {
+      const member = members.get(peer);
+      if (member !== undefined)
+        member.standing = bestOf(member.standing, { token: false, certificate });
+    },
+    cut(peer, why) {
+      for (const connection of Array.from(members.get(peer)?.connections ?? []))
+        connection.abort(unreachable(why));
+      bulkPath.drop(peer);
     },
     closed(connection) {
       const peer = peerOf(connection);

@@ -17,7 +17,7 @@ import {
   parsePeerAddress,
   toMultiaddr,
 } from "./addresses.ts";
-import { ADMISSION_PROTOCOL, type Card, createCard } from "./admission.ts";
+import { type Card, createCard } from "./admission.ts";
 import { createAdmitting } from "./admitting.ts";
 import { BULK_KEY_LIMITS, BULK_KEY_PROTOCOL, createBulkPath } from "./bulk-path.ts";
 import { unreachable } from "./faults.ts";
@@ -32,7 +32,13 @@ import { createNetworkMetrics } from "./metrics.ts";
 import { type PeerStatus, peerStatuses } from "./peer-status.ts";
 import { createRoster, type RosterTable } from "./roster.ts";
 import { createSigner, createVerifier } from "./signatures.ts";
-import { type Site, type SiteToken, siteOf } from "./site-token.ts";
+import type { Certificate } from "./site/certificate.ts";
+import { createCredentials, type Credentials, type SiteRecord } from "./site/credentials.ts";
+import type { Issuer, JoinGrant } from "./site/join-exchange.ts";
+import type { JoinToken } from "./site/join-token.ts";
+import { redeemJoinToken } from "./site/joining.ts";
+import { type SiteLife, startSiteLife } from "./site/site-life.ts";
+import { type SiteToken, siteOf } from "./site-token.ts";
 
 /** How often the roster notes who is up. Milliseconds. */
 const ROSTER_INTERVAL_MS = 3600 * 1000;
@@ -48,11 +54,17 @@ export interface NetworkComponents {
   readonly metrics: MetricsRegister;
   /** Keeps members' addresses over a restart. @default nowhere */
   readonly roster?: RosterTable;
+  /** Keeps what this machine knows of its site, durably. @default nowhere */
+  readonly keepRecord?: (record: SiteRecord) => Promise<void>;
+  /** Gives certificates, where this machine has the site key. @default nobody */
+  readonly issuer?: Issuer;
 }
 
 export interface NetworkInit {
-  /** Without one the machine belongs to no site, and nothing listens. */
+  /** Without one, and without a record, the machine belongs to no site, and nothing listens. */
   readonly token?: SiteToken | undefined;
+  /** What was kept of the site. One with a certificate counts before a token of another site. */
+  readonly record?: SiteRecord | undefined;
   /** Addresses to listen on. @default every IPv4 and IPv6 address */
   readonly listen?: readonly string[];
   /** TCP port. @default 5056 */
@@ -73,6 +85,21 @@ export interface Network extends PeerTransport, AsyncDisposable {
   start(options?: AbortOptions): Promise<void>;
   /** Leaves the site it is in, and joins the token's; where that fails it goes back. @throws as `start` does */
   join(token: SiteToken): Promise<void>;
+  /** Asks a member of a join token's site for a certificate; nothing changes by it. @throws ERR_JOIN */
+  redeem(token: JoinToken, name: string, options?: AbortOptions): Promise<JoinGrant>;
+  /**
+   * Takes what this machine was given: in the site that it is in without a stop, else as `join` does.
+   * @throws as `start` does, and what keeping the record throws
+   */
+  enter(record: SiteRecord, token?: SiteToken): Promise<void>;
+  /** Takes notices that the site key has signed, keeps them, and tells all members. @throws ERR_SITE_DOCUMENT */
+  announce(notices: readonly Uint8Array[]): Promise<void>;
+  /** What this machine knows of its site, and shows. */
+  credentials():
+    | Pick<Credentials, "site" | "publicKey" | "certificate" | "notices" | "admits">
+    | undefined;
+  /** What a member that is up has shown. */
+  certificateOf(peer: PeerIdString): Certificate | undefined;
   peers(): readonly PeerStatus[];
   /** `failing` when multicast DNS is spoken on no interface. */
   mdns(): "on" | "off" | "failing";
@@ -91,8 +118,9 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
   const metrics = createNetworkMetrics(components.metrics);
   const sign = createSigner(identity.privateKey);
   const verify = createVerifier();
-  let token = init.token;
-  let site: Site | undefined;
+  let { token, record } = init;
+  let credentials: Credentials | undefined;
+  let life: SiteLife | undefined;
   let node: Libp2p | undefined;
   let finder: Finder | undefined;
   let ownAddresses = ownMultiaddrs;
@@ -118,8 +146,10 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     logger,
   });
   const admitting = createAdmitting({
+    self,
     membership,
-    terms: () => ({ key: site!.admissionKey, self, card }),
+    credentials: () => credentials!,
+    card,
     metrics,
     clock,
     logger,
@@ -178,17 +208,23 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
 
   /** All of it, or nothing. */
   async function startNode(options: { readonly anew: boolean }): Promise<void> {
-    if (token === undefined) return;
+    const entered = placeOf(token, record);
+    if (entered === undefined) return;
     try {
-      await startIn(siteOf(token), options);
+      await startIn(entered, options);
     } catch (error) {
       await stopNode();
       throw error;
     }
   }
 
-  async function startIn(entered: Site, { anew }: { readonly anew: boolean }): Promise<void> {
-    site = entered;
+  async function startIn(
+    { kept, siteToken, tokenKey }: Place,
+    { anew }: { readonly anew: boolean },
+  ): Promise<void> {
+    const now = (): number => clock.wallNow();
+    credentials = createCredentials({ self, record: kept, tokenKey, now });
+    const { site } = credentials;
     running = new AbortController();
     finder = createFinder(components, {
       self,
@@ -206,6 +242,22 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
       logger,
       signal,
     });
+    life = startSiteLife({
+      self,
+      credentials,
+      siteToken,
+      membership,
+      protocols,
+      issuer: components.issuer,
+      async keep(current) {
+        record = current;
+        await components.keepRecord?.(current);
+      },
+      clock,
+      random: components.random,
+      logger,
+      signal,
+    });
     const hosts = init.listen ?? ["0.0.0.0", "::"];
     node = await startHost({
       identity,
@@ -216,7 +268,8 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
       },
       onConnectionClosed: membership.closed,
       protocols: {
-        [ADMISSION_PROTOCOL]: admitting.answer,
+        ...admitting.protocols,
+        ...life.protocols,
         [LANES.control.protocol]: protocols.lane("control"),
         [LANES.bulk.protocol]: protocols.lane("bulk"),
         [BULK_KEY_PROTOCOL]: protocols.forMembers(
@@ -244,15 +297,34 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     node = undefined;
     await finder?.[Symbol.asyncDispose]();
     finder = undefined;
+    life = undefined;
     ownAddresses = ownMultiaddrs;
     await Promise.all([bulkPath[Symbol.asyncDispose](), stopping?.stop()]);
     membership.clear();
   }
 
+  /** Into a site; where that fails, back into the one before. */
+  async function move(to: Pick<NetworkInit, "token" | "record">): Promise<void> {
+    const old = { token, record };
+    const before = credentials?.site.id;
+    await stopNode();
+    ({ token, record } = to);
+    const anew = before !== undefined && before !== placeOf(token, record)?.kept.site.id;
+    try {
+      await startNode({ anew });
+    } catch (error) {
+      ({ token, record } = old);
+      await startNode({ anew: false }).catch((failure: unknown) =>
+        logger.error({ error: failure }, "this machine is in no site until it is started again"),
+      );
+      throw error;
+    }
+  }
+
   return {
     self,
     get site() {
-      return site?.id ?? "";
+      return credentials?.site.id ?? "";
     },
     members: () => membership.peers,
     zoneOf: (peer) => (peer === self ? init.zone : membership.zoneOf(peer)),
@@ -278,20 +350,27 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     sign: async (message) => sign(message),
     verify: async (peer, message, signature) => verify(peer, message, signature),
     start: async () => await startNode({ anew: false }),
-    async join(newToken) {
-      const old = token;
-      await stopNode();
-      token = newToken;
-      try {
-        await startNode({ anew: old !== undefined && old !== newToken });
-      } catch (error) {
-        token = old;
-        await startNode({ anew: false }).catch((failure: unknown) =>
-          logger.error({ error: failure }, "this machine is in no site until it is started again"),
-        );
-        throw error;
-      }
+    join: async (newToken) => await move({ token: newToken, record: undefined }),
+    async redeem(joinToken, name, options) {
+      const known = roster.list().flatMap(({ addresses }) => addresses);
+      const peers = [...configured, ...known.flatMap((address) => endpointOf(address) ?? [])];
+      const joining = { token: joinToken, name, peers, mdns: init.mdns ?? true };
+      return await redeemJoinToken(components, joining, options);
     },
+    async enter(given, newToken) {
+      if (life !== undefined && credentials?.site.id === given.site.id) {
+        await life.take({ record: given });
+        return;
+      }
+      await move({ token: newToken, record: given });
+      await components.keepRecord?.(given);
+    },
+    async announce(notices) {
+      if (life === undefined) throw unreachable("is in no site");
+      await life.take({ notices });
+    },
+    credentials: () => credentials,
+    certificateOf: (peer) => membership.standingOf(peer)?.certificate,
     peers: () => peerStatuses({ roster, membership, finder, wallNowMs: clock.wallNow() }),
     mdns: () => finder?.mdns() ?? "off",
     listenAddresses: () =>
@@ -305,4 +384,20 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
 
 function listenAddress(host: string, port: number): string {
   return `/${isIP(host) === 6 ? "ip6" : "ip4"}/${host}/tcp/${port}`;
+}
+
+/** The site to be in, and by what. */
+interface Place {
+  readonly kept: SiteRecord;
+  readonly siteToken: SiteToken | undefined;
+  readonly tokenKey: Uint8Array | undefined;
+}
+
+function placeOf(token: SiteToken | undefined, record: SiteRecord | undefined): Place | undefined {
+  const site = token === undefined ? undefined : siteOf(token);
+  if (record !== undefined && (site === undefined || site.id === record.site.id))
+    return { kept: record, siteToken: token, tokenKey: site?.admissionKey };
+  if (record?.certificate !== undefined)
+    return { kept: record, siteToken: undefined, tokenKey: undefined };
+  return site && { kept: { site, notices: [] }, siteToken: token, tokenKey: site.admissionKey };
 }

@@ -26,10 +26,32 @@ export function parsePeerId(text: string): PeerIdString | undefined {
 
 /** Signs with this machine's key. */
 export function createSigner(privateKey: PrivateKey): (message: Uint8Array) => Uint8Array {
-  const seed = privateKey.raw.subarray(0, SEED_BYTES);
+  return signerOf(privateKey.raw.subarray(0, SEED_BYTES));
+}
+
+/** Signs with the Ed25519 key whose 32 bytes of seed these are. */
+export function signerOf(seed: Uint8Array): (message: Uint8Array) => Uint8Array {
   const der = Buffer.concat([PRIVATE_PREFIX, seed]);
   const key = createPrivateKey({ key: der, format: "der", type: "pkcs8" });
   return (message) => sign(null, message, key);
+}
+
+/** The 32 bytes of the public key that belongs to a seed. */
+export function publicKeyOfSeed(seed: Uint8Array): Uint8Array {
+  const der = Buffer.concat([PRIVATE_PREFIX, seed]);
+  const key = createPublicKey(createPrivateKey({ key: der, format: "der", type: "pkcs8" }));
+  return new Uint8Array(key.export({ format: "der", type: "spki" })).subarray(PUBLIC_PREFIX.length);
+}
+
+/** Whether a signature of the message was made with the key of these 32 public bytes. */
+export function isSignedBy(
+  publicKey: Uint8Array,
+  message: Uint8Array,
+  signature: Uint8Array,
+): boolean {
+  return (
+    signature.length === SIGNATURE_BYTES && verify(null, message, keyObjectOf(publicKey), signature)
+  );
 }
 
 /** Whether a signature of the message is the peer's. Each peer's key is parsed once: that costs more than a hash. */
@@ -59,7 +81,10 @@ function publicKeyOf(peer: string): KeyObject | undefined {
   // Not more than an id's length of others' text is kept.
   if (peer.length > 64 || parsePeerId(peer) === undefined) return undefined;
   const raw = peerIdFromString(peer).publicKey?.raw;
-  if (raw === undefined) return undefined;
+  return raw === undefined ? undefined : keyObjectOf(raw);
+}
+
+function keyObjectOf(raw: Uint8Array): KeyObject {
   const der = Buffer.concat([PUBLIC_PREFIX, raw]);
   return createPublicKey({ key: der, format: "der", type: "spki" });
 }

@@ -1,18 +1,16 @@
 import { createHash, hkdfSync, randomBytes } from "node:crypto";
 import { CodedError } from "@shoal/runtime";
+import { decodeBase32, encodeBase32, grouped, lettersOf } from "./base32.ts";
 
 /** A site's token in text form, made only by {@link createSiteToken} and {@link parseSiteToken}. */
 export type SiteToken = string & { readonly __brand: "SiteToken" };
 
 const PREFIX = "shoal1";
-/** Crockford's base 32: no letter that is mistaken for a digit. */
-const ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz";
 const SECRET_BYTES = 20;
 const CHECK_BYTES = 5;
 const BODY_LENGTH = ((SECRET_BYTES + CHECK_BYTES) * 8) / 5;
-const GROUP = 8;
 
-/** What members of a site derive from its token. Nothing of it leads back to the token. */
+/** What members of a site have in common. Nothing of it leads back to the token. */
 export interface Site {
   /** Public name of the site, in hex. */
   readonly id: string;
@@ -20,6 +18,10 @@ export interface Site {
   readonly serviceTag: string;
   /** Mixed into Noise's handshake: a stranger's fails. */
   readonly prologue: Uint8Array;
+}
+
+/** What a site's token gives to who has it. */
+export interface TokenSite extends Site {
   /** Key of the admission proofs. */
   readonly admissionKey: Uint8Array;
 }
@@ -31,17 +33,9 @@ export function createSiteToken(): SiteToken {
 
 /** Reads a token as people paste it: any letter case, dashes and blanks anywhere. @throws ERR_TOKEN_INVALID */
 export function parseSiteToken(text: string): SiteToken {
-  const plain = text.toLowerCase().replaceAll(/[\s-]/g, "");
-  const shape = new RegExp(`^${PREFIX}[${ALPHABET}]{${BODY_LENGTH}}$`);
-  if (!plain.startsWith(PREFIX)) throw invalid(`it begins with ${PREFIX}`);
-  const count = plain.length - PREFIX.length;
-  if (count !== BODY_LENGTH)
-    throw invalid(
-      `it must have ${BODY_LENGTH} letters and digits after ${PREFIX}; this has ${count}`,
-    );
-  if (!shape.test(plain))
-    throw invalid("after its beginning it has digits, and letters without i, l, o and u");
-  const bytes = decode(plain.slice(PREFIX.length));
+  const read = lettersOf(text, PREFIX, BODY_LENGTH);
+  if ("fault" in read) throw invalid(read.fault);
+  const bytes = decodeBase32(read.letters);
   const secret = bytes.subarray(0, SECRET_BYTES);
   if (!checksum(secret).equals(bytes.subarray(SECRET_BYTES)))
     throw invalid("its checksum does not match, so a letter is mistyped or missing");
@@ -49,8 +43,9 @@ export function parseSiteToken(text: string): SiteToken {
 }
 
 /** Derives what members use from the token. HKDF, RFC 5869. */
-export function siteOf(token: SiteToken): Site {
-  const secret = decode(token.replaceAll("-", "").slice(PREFIX.length)).subarray(0, SECRET_BYTES);
+export function siteOf(token: SiteToken): TokenSite {
+  const letters = token.replaceAll("-", "").slice(PREFIX.length);
+  const secret = decodeBase32(letters).subarray(0, SECRET_BYTES);
   const derive = (purpose: string, length: number): Uint8Array =>
     new Uint8Array(hkdfSync("sha256", secret, "shoal/site/1", purpose, length));
   const tag = Buffer.from(derive("mdns", 5)).toString("hex");
@@ -63,9 +58,8 @@ export function siteOf(token: SiteToken): Site {
 }
 
 function format(secret: Buffer): SiteToken {
-  const body = encode(Buffer.concat([secret, checksum(secret)]));
-  const groups = body.match(new RegExp(`.{1,${GROUP}}`, "g")) ?? [];
-  return [PREFIX, ...groups].join("-") as SiteToken;
+  const letters = encodeBase32(Buffer.concat([secret, checksum(secret)]));
+  return grouped(PREFIX, letters) as SiteToken;
 }
 
 function checksum(secret: Uint8Array): Buffer {
@@ -74,22 +68,6 @@ function checksum(secret: Uint8Array): Buffer {
     .update(secret)
     .digest()
     .subarray(0, CHECK_BYTES);
-}
-
-function encode(bytes: Buffer): string {
-  let value = BigInt(`0x${bytes.toString("hex")}`);
-  let text = "";
-  for (let i = 0; i < BODY_LENGTH; i++) {
-    text = ALPHABET[Number(value & 31n)]! + text;
-    value >>= 5n;
-  }
-  return text;
-}
-
-function decode(text: string): Buffer {
-  let value = 0n;
-  for (const letter of text) value = (value << 5n) | BigInt(ALPHABET.indexOf(letter));
-  return Buffer.from(value.toString(16).padStart((SECRET_BYTES + CHECK_BYTES) * 2, "0"), "hex");
 }
 
 function invalid(hint: string): CodedError<"ERR_TOKEN_INVALID"> {

@@ -10,23 +10,23 @@ import {
   createNetwork,
   type Identity,
   type Network,
+  type NetworkComponents,
   type NetworkInit,
-  type RosterTable,
 } from "../src/index.ts";
 
 /** A started member on loopback, without a handler. */
 export async function createMember(
   init: NetworkInit,
-  change: { identity?: Identity; roster?: RosterTable } = {},
+  change: Partial<Pick<NetworkComponents, "identity" | "roster" | "keepRecord" | "issuer">> = {},
 ): Promise<Network> {
   const network = createNetwork(
     {
+      ...change,
       identity: change.identity ?? (await createEphemeralIdentity()),
       clock: systemClock,
       random: Math.random,
       logger: silentLogger,
       metrics: noMetrics,
-      ...(change.roster === undefined ? {} : { roster: change.roster }),
     },
     { listen: ["127.0.0.1"], port: 0, mdns: false, ...init },
   );
