@@ -404,11 +404,14 @@ test("registries are added one after the other, and undone together", async () =
 test("entries that go past Shoal are told", async () => {
   await using files = await machine({
     "/etc/containerd/certs.d/ghcr.io/hosts.toml": "",
-    [K3S]: "mirrors:\n  quay.io:\n",
+    [K3S]:
+      'mirrors:\n  quay.io:\n  "*":\n    rewrite: { "^(.*)$": "proxy/$1" }\nconfigs:\n  registry.lan:\n    auth: { username: a }\n',
     "/etc/containers/registries.conf": '[[registry]]\nlocation = "docker.io/library"\n',
   });
   expect((await files.setUp("containerd")).notes.join()).toContain("ghcr.io");
-  expect((await files.setUp("k3s")).notes.join()).toContain("quay.io");
+  const k3s = (await files.setUp("k3s")).notes.join();
+  expect(k3s).toContain("quay.io, registry.lan: ");
+  expect(k3s).toContain('"*" has rewrite');
   expect((await files.setUp("podman")).notes.join()).toContain("docker.io/library");
 });
 

@@ -8,7 +8,7 @@ const ALL = "*";
 export async function planK3s({ files, mirror }: PlanInput): Promise<EnginePlan> {
   const url = `http://${mirror}`;
   const before = await files.read(FILE);
-  const { after, others } = withEndpoint(before, url);
+  const { after, others, isRewritten } = withEndpoint(before, url);
   return {
     files: [
       { path: FILE, before, after, mark: url, byHand: `take ${url} out of mirrors, "${ALL}"` },
@@ -17,18 +17,32 @@ export async function planK3s({ files, mirror }: PlanInput): Promise<EnginePlan>
       ...(others.length === 0
         ? []
         : [
-            `${others.join(", ")}: these have entries of their own in ${FILE} and go by those; to change it, add ${url} to their endpoints.`,
+            `${others.join(", ")}: these have entries of their own in ${FILE}, under mirrors or configs, and go by those; to change it, put ${url} first in their endpoints under mirrors.`,
           ]),
+      ...(isRewritten
+        ? [
+            `"${ALL}" has rewrite, which k3s applies to what it asks Shoal, too: Shoal then asks the registry for the name as it was rewritten, and where that has none, k3s goes on to the next endpoint.`,
+          ]
+        : []),
       "Each node reads its own file: run this on every node, with Shoal on it.",
     ],
     apply: "systemctl restart k3s (k3s-agent on an agent)",
   };
 }
 
-function withEndpoint(
-  text: string | undefined,
-  url: string,
-): { after: string; others: readonly string[] } {
+interface Mirror {
+  readonly endpoint?: unknown;
+  readonly rewrite?: object | null;
+}
+
+interface WithEndpoint {
+  readonly after: string;
+  /** Registries that do not go by the entry for all. */
+  readonly others: readonly string[];
+  readonly isRewritten: boolean;
+}
+
+function withEndpoint(text: string | undefined, url: string): WithEndpoint {
   const document = parseDocument(text ?? "", { prettyErrors: true, uniqueKeys: true });
   const [mistake] = document.errors;
   if (mistake !== undefined) throw brokenFile(FILE, mistake.message.split("\n")[0]!);
@@ -38,19 +52,28 @@ function withEndpoint(
     return {
       after: `${text === undefined ? writtenBy("k3s") : text}mirrors:\n  "${ALL}":\n    endpoint:\n      - ${url}\n`,
       others: [],
+      isRewritten: false,
     };
   const mirrors = document.get("mirrors");
   if (mirrors !== undefined && mirrors !== null && !isMap(mirrors))
     throw brokenFile(FILE, "mirrors is no map");
-  const value = document.toJS() as { mirrors?: Record<string, { endpoint?: unknown } | null> };
+  const value = document.toJS() as {
+    readonly mirrors?: Readonly<Record<string, Mirror | null>>;
+    readonly configs?: Readonly<Record<string, unknown>> | null;
+  };
   const known = value.mirrors ?? {};
   const endpoints = known[ALL]?.endpoint ?? [];
   if (!Array.isArray(endpoints)) throw brokenFile(FILE, `the endpoint of "${ALL}" is no list`);
-  const names = Object.entries(known);
-  const others = names
-    .filter(([name, entry]) => name !== ALL && !JSON.stringify(entry ?? "").includes(url))
-    .map(([name]) => name);
-  if (endpoints.includes(url)) return { after: text!, others };
+  // k3s makes containerd a folder for each registry under configs, too, and containerd then looks nowhere else.
+  const named = new Set([...Object.keys(known), ...Object.keys(value.configs ?? {})]);
+  const others = [...named].filter(
+    (name) =>
+      name !== ALL &&
+      !url.endsWith(`//${name}`) &&
+      !JSON.stringify(known[name] ?? "").includes(url),
+  );
+  const isRewritten = Object.keys(known[ALL]?.rewrite ?? {}).length > 0;
+  if (endpoints.includes(url)) return { after: text!, others, isRewritten };
   const path = ["mirrors", ALL, "endpoint"];
   const list = document.getIn(path);
   if (list instanceof YAMLSeq) list.items.unshift(document.createNode(url));
@@ -61,5 +84,5 @@ function withEndpoint(
       document.setIn(["mirrors", ALL], document.createNode({}));
     document.setIn(path, document.createNode([url]));
   }
-  return { after: document.toString({ lineWidth: 0 }), others };
+  return { after: document.toString({ lineWidth: 0 }), others, isRewritten };
 }
