@@ -8,6 +8,37 @@ export interface Listening extends AsyncDisposable {
   readonly addresses: readonly string[];
 }
 
+/** What a client may take of a server. Milliseconds, and connections. */
+export interface HttpLimits {
+  /** For a request's headers to arrive, from the connection's beginning or the headers' first byte. */
+  readonly headersMs: number;
+  /** For all of a request. */
+  readonly requestMs: number;
+  /** A connection without a request is kept for so long. */
+  readonly keepAliveMs: number;
+  /** A client that takes nothing of its answer for so long is gone. */
+  readonly stalledMs: number;
+  /** How often headers and requests are looked after. */
+  readonly checkMs: number;
+  /** On each address. Further ones are closed at once. */
+  readonly connections: number;
+}
+
+const LIMITS: HttpLimits = {
+  headersMs: 5000,
+  requestMs: 30_000,
+  // Go's clients keep idle connections for 30 to 120 s, and race with a server that closes sooner.
+  keepAliveMs: 125_000,
+  // An engine whose disk is busy may take nothing for a minute.
+  stalledMs: 300_000,
+  checkMs: 1000,
+  // A machine that starts pulls some hundred images at once, and each leaves idle ones behind.
+  connections: 1000,
+};
+
+/** A Range of 1,024 parts has 24 KiB, beyond Node's 16. */
+const MAX_HEADER_BYTES = 64 * 1024;
+
 interface Serving {
   readonly server: Server;
   /** Connections with a request under way. */
@@ -22,27 +53,29 @@ export interface ListenInit {
   readonly setting: string;
   /** Running answers have this long after the stop. Milliseconds. @default 10_000 */
   readonly graceMs?: number;
+  /** @default those of the mirror */
+  readonly limits?: HttpLimits;
 }
 
 /** Serves HTTP. @throws ERR_PORT_IN_USE, ERR_LISTEN */
 export async function listenHttp(answer: RequestListener, init: ListenInit): Promise<Listening> {
   const servings: Serving[] = [];
   const addresses: string[] = [];
+  const { limits = LIMITS } = init;
   let leftOut: CodedError | undefined;
   for (const address of init.addresses) {
     const server = createServer(
       {
-        // Go's clients keep idle connections for 30 to 120 s, and race with a server that closes sooner.
-        keepAliveTimeout: 125_000,
-        headersTimeout: 5000,
-        // A Range of 1,024 parts has 24 KiB, beyond Node's 16.
-        maxHeaderSize: 64 * 1024,
-        requestTimeout: 30_000,
-        connectionsCheckingInterval: 1000,
+        keepAliveTimeout: limits.keepAliveMs,
+        headersTimeout: limits.headersMs,
+        maxHeaderSize: MAX_HEADER_BYTES,
+        requestTimeout: limits.requestMs,
+        connectionsCheckingInterval: limits.checkMs,
       },
       answer,
     );
-    server.maxConnections = 1000;
+    server.setTimeout(limits.stalledMs);
+    server.maxConnections = limits.connections;
     try {
       addresses.push(await listen(server, address));
       servings.push(watchConnections(server));

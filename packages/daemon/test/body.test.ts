@@ -18,7 +18,11 @@ interface Sending extends AsyncDisposable {
 }
 
 /** A server that sends a body to whoever asks. */
-async function serve(chunks: AsyncIterable<Uint8Array>, lengthBytes: number): Promise<Sending> {
+async function serve(
+  chunks: AsyncIterable<Uint8Array>,
+  lengthBytes: number,
+  readAhead = true,
+): Promise<Sending> {
   const { promise, resolve } = Promise.withResolvers<void>();
   promise.catch(() => undefined);
   const server = createServer((asked, response) => {
@@ -26,6 +30,7 @@ async function serve(chunks: AsyncIterable<Uint8Array>, lengthBytes: number): Pr
       status: 200,
       headers: { "content-length": lengthBytes },
       chunks,
+      mayReadAhead: () => readAhead,
       clock: systemClock,
       signal: clientAbort(asked, response).signal,
       onBytes: () => undefined,
@@ -65,7 +70,10 @@ describe("a body", () => {
     expect([own.length, whole.length]).toEqual([0, 3 * MIB]);
   });
 
-  it("reads one chunk ahead of a client that takes nothing", async () => {
+  it.each([
+    [true, 2],
+    [false, 1],
+  ])("may read one chunk ahead (%j) of a client that takes nothing", async (readAhead, ahead) => {
     let read = 0;
     async function* chunks(): AsyncGenerator<Uint8Array> {
       // More than what the kernel keeps of a connection.
@@ -74,11 +82,11 @@ describe("a body", () => {
         yield new Uint8Array(32 * MIB);
       }
     }
-    await using body = await serve(chunks(), 96 * MIB);
+    await using body = await serve(chunks(), 96 * MIB, readAhead);
     const response = await body.get();
-    while (read < 2) await delay(5);
+    while (read < ahead) await delay(5);
     await delay(100);
-    expect(read).toBe(2);
+    expect(read).toBe(ahead);
     let lengthBytes = 0;
     for await (const chunk of response) lengthBytes += (chunk as Buffer).length;
     expect(lengthBytes).toBe(96 * MIB);

@@ -10,6 +10,8 @@ export interface BodyInit {
   readonly headers: Readonly<Record<string, string | number>>;
   /** Nobody else uses them any more. */
   readonly chunks: AsyncIterable<Uint8Array>;
+  /** Whether the next chunk may be read while the last one goes out. */
+  readonly mayReadAhead: () => boolean;
   readonly clock: Clock;
   readonly signal: AbortSignal;
   readonly onBytes: (lengthBytes: number) => void;
@@ -36,13 +38,12 @@ export async function sendBody(response: ServerResponse, init: BodyInit): Promis
       const chunk = next.value;
       init.onBytes(chunk.length);
       const sent = write(response, chunk);
-      // The next is read while this one goes out.
-      const following = iterator.next();
-      following.catch(() => undefined);
+      const following = init.mayReadAhead() ? iterator.next() : undefined;
+      following?.catch(() => undefined);
       await raceSignal(sent, init.signal);
       // What shares its memory with others is not ours to free.
       if (chunk.length === chunk.buffer.byteLength) freeMemory(chunk);
-      next = await following;
+      next = await (following ?? iterator.next());
     }
     response.end();
   } catch (error) {

@@ -16,6 +16,7 @@ import { requestUrl } from "../request-url.ts";
 import { createAnswerDeadline } from "./answer-deadline.ts";
 import { clientAbort, failureOf, sendError } from "./answers.ts";
 import { BodyCut, sendBody } from "./body.ts";
+import { createBodySlots } from "./body-slots.ts";
 import type { ClientSightings } from "./clients.ts";
 import type { Document, Documents } from "./documents.ts";
 import type { ImageNames } from "./image-names.ts";
@@ -53,6 +54,7 @@ export type Mirror = (request: IncomingMessage, response: ServerResponse) => Pro
 export function createMirror(components: MirrorComponents): Mirror {
   const { swarm, names, documents, clock, logger, metrics, clients } = components;
   const sizes = createSizes(logger);
+  const slots = createBodySlots();
 
   async function answerManifest(
     { request, response, signal }: Exchange,
@@ -119,12 +121,14 @@ export function createMirror(components: MirrorComponents): Mirror {
         return;
       }
     }
+    using slot = slots.take();
     await using blob = await swarm.open(asked, { signal });
     const content = partialContent(wanted, blob.sizeBytes, randomBytes(16).toString("hex"));
     await sendBody(response, {
       status: content.status,
       headers: { ...headers, ...content.headers },
       chunks: content.chunks((range) => blob.stream(range, { signal })),
+      mayReadAhead: slot.mayReadAhead,
       clock,
       signal,
       onBytes: (lengthBytes) => metrics.sentBytes.add(lengthBytes),
