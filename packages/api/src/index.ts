@@ -14,6 +14,25 @@
  * @packageDocumentation
  */
 export { CodedError, hasCode } from "@shoal/runtime";
+export {
+  type AuditFinding,
+  type AuditHead,
+  type AuditVerdict,
+  type AuditVerifier,
+  createAuditVerifier,
+  formatAuditHead,
+  parseAuditHead,
+} from "./audit/chain.ts";
+export { AUDIT_FILE, AUDIT_HEAD_FILE, auditFileNumber, auditFilesIn } from "./audit/files.ts";
+export {
+  AUDIT_ROOT,
+  type AuditFields,
+  auditHash,
+  type AuditRecord,
+  formatAuditRecord,
+  MAX_AUDIT_LINE_BYTES,
+  parseAuditRecord,
+} from "./audit/record.ts";
 export { type ApiClient, type ApiClientInit, createApiClient, type EventFilter } from "./client.ts";
 export { codedError } from "./errors.ts";
 export { formatRate, parseBytes, parseRate } from "./rate.ts";

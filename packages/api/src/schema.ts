@@ -114,6 +114,17 @@ export const ImageSchema = z.object({
 });
 export type Image = z.infer<typeof ImageSchema>;
 
+/** How the audit log is: `failing` while its disk does not take it. */
+export const AuditStatusSchema = z.object({
+  state: z.enum(["on", "off", "failing"]),
+  folder: z.string().optional(),
+  /** Number of the newest record. */
+  seq: z.number().int().nonnegative().optional(),
+  /** Records since the start that could not be kept. */
+  dropped: z.number().int().nonnegative().optional(),
+});
+export type AuditStatus = z.infer<typeof AuditStatusSchema>;
+
 export const StatusSchema = z.object({
   version: z.string(),
   peerId: z.string(),
@@ -154,6 +165,7 @@ export const StatusSchema = z.object({
     )
     .optional(),
   transfers: z.number().int().nonnegative(),
+  audit: AuditStatusSchema.optional(),
   registries: z.array(
     z.object({
       registry: z.string(),

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import {
   type ApiClient,
   CodedError,
@@ -7,6 +8,13 @@ import {
   hasCode,
 } from "@shoal/api";
 import { Command } from "commander";
+import {
+  exitCodeOfVerdict,
+  newestRecords,
+  recordLines,
+  verdictLines,
+  verifyAudit,
+} from "./audit-command.ts";
 import { doctorLines, examine } from "./doctor-command.ts";
 import { EXIT, EXIT_HELP } from "./exit-codes.ts";
 import { parseLimitsChange } from "./limits-command.ts";
@@ -290,6 +298,59 @@ export function createProgram(context: ProgramContext): Command {
           print({ checks }, options, () => doctorLines(checks, terminal.columns));
           return checks.some(({ state }) => state === "failed") ? EXIT.failed : EXIT.ok;
         }),
+    );
+
+  /** The log that is meant: the daemon's own where none is named. */
+  async function auditPaths(paths: string[], options: CommonOptions): Promise<string[]> {
+    if (paths.length > 0) return paths;
+    const socketPath = options.socket ?? defaultSocketPath(context.env, context.uid);
+    await using client = createApiClient({ socketPath });
+    try {
+      const { audit, stateFolder } = await client.status({ signal });
+      return [audit?.folder ?? join(stateFolder, "audit")];
+    } catch (error) {
+      if (!hasCode(error, "ERR_DAEMON_UNREACHABLE")) throw error;
+      const hint = "without a daemon, name the log: shoal audit verify /var/lib/shoal/audit";
+      throw new CodedError(error.code, `${error.message}; ${hint}`, { cause: error });
+    }
+  }
+
+  command("audit", "Verify the audit log, or show its newest records", [
+    "sudo shoal audit verify",
+    "sudo shoal audit show --kind deny --lines 50",
+    "shoal audit verify backup/audit.jsonl.2 backup/audit.jsonl.1 --json",
+  ])
+    .argument("<verb>", "verify: is each record as it was written? show: print records")
+    .argument("[path...]", "its files, or the folder of them (default: the daemon's)")
+    .option("--lines <count>", "show: so many of the newest", "20")
+    .option("--kind <kind>", "show: of one kind only: pull, serve, deny, …")
+    .addHelpText(
+      "after",
+      "\nverify exits with 0 when every record follows from the one before, and with 1 when one was changed,\nis missing or is out of its place. A line that a crash has torn is noted, and is no fault. docs/audit.md\ntells what is recorded, and what the chain can't show.",
+    )
+    .action(
+      async (
+        verb: string,
+        paths: string[],
+        options: CommonOptions & { lines: string; kind?: string },
+      ) => {
+        if (verb === "verify") {
+          const verdict = await verifyAudit(await auditPaths(paths, options));
+          print(verdict, options, () => verdictLines(verdict, terminal.columns));
+          context.exit(exitCodeOfVerdict(verdict));
+          return;
+        }
+        const lines = Number(options.lines);
+        if (verb !== "show" || !Number.isSafeInteger(lines) || lines < 1)
+          throw new CodedError(
+            "ERR_USAGE",
+            "write `shoal audit verify [path...]`, or `shoal audit show --lines COUNT [path...]`",
+          );
+        const named = await auditPaths(paths, options);
+        const records = await newestRecords(named, { lines, kind: options.kind });
+        print({ records }, options, () => recordLines(records));
+        context.exit(EXIT.ok);
+      },
     );
 
   addSetup(

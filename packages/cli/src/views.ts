@@ -84,6 +84,7 @@ export function statusLines(status: Status, columns: number, nowMs: number): str
       "given",
       `${formatBytes(traffic.toPeersBytes)} to peers, ${formatBytes(traffic.toClientsBytes)} to engines`,
     ],
+    ...auditRow(status),
     ...status.registries.map(
       ({ registry, backOffUntil, lastErrorCode, pullLimit }) =>
         [
@@ -101,6 +102,19 @@ export function statusLines(status: Status, columns: number, nowMs: number): str
     ),
   ];
   return labelled(rows, columns);
+}
+
+function auditRow({ audit }: Status): [string, string][] {
+  if (audit === undefined) return [];
+  const { state, seq = 0, folder = "", dropped = 0 } = audit;
+  const lost = dropped === 0 ? "" : `; ${formatCount(dropped, "record")} could not be kept`;
+  const text =
+    state === "off"
+      ? "off"
+      : state === "on"
+        ? `${formatCount(seq, "record")} in ${folder}${lost}`
+        : `can't be written to ${folder}: look at its disk${lost}`;
+  return [["audit log", text]];
 }
 
 export function peerLines(

@@ -181,6 +181,23 @@ export const ConfigurationSchema = z.strictObject({
       lowWaterPercent: z.number().min(5).max(100).describe("Down to this share"),
     })
     .describe("The blobs on disk"),
+  audit: z
+    .strictObject({
+      enabled: z.boolean().describe("Keep an audit log, in the state folder"),
+      maxBytes: z
+        .number()
+        .int()
+        .min(4096)
+        .max(1024 ** 3)
+        .describe("A file of it is followed by a new one at this size. Bytes"),
+      files: z
+        .number()
+        .int()
+        .min(1)
+        .max(10_000)
+        .describe("Files that are kept, the current one among them"),
+    })
+    .describe("The record of who pulled what, and what was refused"),
   log: z
     .strictObject({
       level: z
@@ -220,6 +237,7 @@ export function defaultConfiguration({ env, uid }: Environment): Configuration {
     upstream: { allowPrivate: false, credentialHelpers: [] },
     share: [],
     store: { maxBytes: 0, highWaterPercent: 95, lowWaterPercent: 85 },
+    audit: { enabled: true, maxBytes: 16 * 1024 * 1024, files: 8 },
     log: { level: "info", format: "auto" },
   };
 }

@@ -2,7 +2,7 @@ import { mkdir } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import type { ApiEvent } from "@shoal/api";
-import { createNetwork, loadIdentity, type Network } from "@shoal/network";
+import { createNetwork, loadIdentity, type Network, siteOf } from "@shoal/network";
 import { CodedError, type Logger, systemClock } from "@shoal/runtime";
 import { openFileStore } from "@shoal/store";
 import { createSwarm } from "@shoal/swarm";
@@ -15,6 +15,8 @@ import {
   firstOf,
   isReadOverTls,
 } from "@shoal/upstream";
+import { recordLimits, refusedHost, startAudit } from "./audit/audit.ts";
+import { auditedUpstream } from "./audit/guarded-upstream.ts";
 import { createRoutes } from "./api/routes.ts";
 import { startApiServer } from "./api/server.ts";
 import { createStoreRoutes } from "./api/store-routes.ts";
@@ -81,6 +83,7 @@ export async function startDaemon(
       },
     ),
   );
+  const audit = stack.use(await startAudit({ clock, logger, metrics }, configuration));
   const identity = await loadIdentity({ logger }, { directory: configuration.state });
   const tokenFile = configuration.site.tokenFile ?? join(configuration.state, "site-token");
   const token = await initialToken({ logger }, tokenFile, environment.env);
@@ -89,7 +92,7 @@ export async function startDaemon(
     { clock, logger },
     { allowed: configuration.upstream.credentialHelpers, env: environment.env },
   );
-  const upstream = stack.use(
+  const plainUpstream = stack.use(
     createUpstream(
       { clock, logger, metrics, random },
       {
@@ -109,9 +112,10 @@ export async function startDaemon(
       },
     ),
   );
+  const upstream = auditedUpstream(plainUpstream, audit);
   const network = stack.use(
     createNetwork(
-      { identity, clock, random, logger, metrics, roster: store.table("roster") },
+      { audit, identity, clock, random, logger, metrics, roster: store.table("roster") },
       {
         token,
         port: configuration.swarm.port,
@@ -129,7 +133,7 @@ export async function startDaemon(
   };
   const swarm = stack.use(
     await createSwarm(
-      { transport: network, store, upstream, clock, random, logger, metrics },
+      { transport: network, store, upstream, clock, random, logger, metrics, auditLog: audit },
       {
         ...configuredLimits(configuration),
         mayShare: createShareRules(configuration.share),
@@ -138,8 +142,9 @@ export async function startDaemon(
       },
     ),
   );
+  audit.started(network, token && siteOf(token).id);
   await network.start();
-  const site = createSiteMembership({ network, logger }, { tokenFile, token });
+  const site = createSiteMembership({ network, logger, audit }, { tokenFile, token });
   const pulls = stack.use(
     createPulls({
       swarm,
@@ -147,6 +152,7 @@ export async function startDaemon(
       unfinished: createUnfinishedPulls(store, clock, logger),
       clock,
       logger,
+      audit,
     }),
   );
 
@@ -159,11 +165,16 @@ export async function startDaemon(
     logger,
     metrics: createMirrorMetrics(metrics),
     clients,
+    audit,
   });
   const mirrorListening = stack.use(
     await listenHttp(
       localOnly(
-        { hosts: configuration.mirror.hosts, setting: "mirror.hosts" },
+        {
+          hosts: configuration.mirror.hosts,
+          setting: "mirror.hosts",
+          onRefused: refusedHost(audit, "mirror"),
+        },
         (request, response) => void mirror(request, response),
       ),
       { addresses: configuration.mirror.listen, setting: "mirror.listen" },
@@ -178,13 +189,19 @@ export async function startDaemon(
     site,
     traffic,
     clients,
+    audit,
     startedAt: new Date(clock.wallNow()).toISOString(),
     mirrorAddresses: () => mirrorListening.addresses,
   };
   const metricsListening = stack.use(
     await listenHttp(
       localOnly(
-        { hosts: configuration.metrics.hosts, setting: "metrics.hosts", byAddress: true },
+        {
+          hosts: configuration.metrics.hosts,
+          setting: "metrics.hosts",
+          byAddress: true,
+          onRefused: refusedHost(audit, "metrics"),
+        },
         (request, response) => void answerMetrics(prometheus, request.url ?? "/", response),
       ),
       { addresses: configuration.metrics.listen, setting: "metrics.listen", graceMs: 0 },
@@ -205,7 +222,10 @@ export async function startDaemon(
           status: async () => await statusOf(sources),
           peers: () => peersOf(sources),
           limits: () => limitsOf(swarm),
-          setLimits: (change) => changeLimits(swarm, change),
+          setLimits(change) {
+            changeLimits(swarm, change);
+            recordLimits(audit, change);
+          },
           images: async () => await listImages(store),
           token: async () => await site.token(),
           join: async (request) => await site.join(request),

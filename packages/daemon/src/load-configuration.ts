@@ -36,6 +36,9 @@ export const VARIABLES: Readonly<Record<string, string>> = {
   "upstream.credentialHelpers": "SHOAL_UPSTREAM_CREDENTIAL_HELPERS",
   "store.maxBytes": "SHOAL_STORE_MAX_BYTES",
   "store.minFreeBytes": "SHOAL_STORE_MIN_FREE_BYTES",
+  "audit.enabled": "SHOAL_AUDIT_ENABLED",
+  "audit.maxBytes": "SHOAL_AUDIT_MAX_BYTES",
+  "audit.files": "SHOAL_AUDIT_FILES",
   "log.level": "SHOAL_LOG_LEVEL",
   "log.format": "SHOAL_LOG_FORMAT",
 };

@@ -14,6 +14,8 @@ export interface LocalOnlyInit {
    * @default false
    */
   readonly byAddress?: boolean;
+  /** Hears of each request that was refused, with the name that it came by. */
+  readonly onRefused?: (request: IncomingMessage, host: string | undefined) => void;
 }
 
 /**
@@ -43,6 +45,7 @@ export function localOnly(init: LocalOnlyInit, answer: RequestListener): Request
       answer(request, response);
       return;
     }
+    init.onRefused?.(request, request.headers.host);
     const body = JSON.stringify({
       errors: [
         {

@@ -12,7 +12,14 @@ import {
   type Reference,
   selectPlatform,
 } from "@shoal/oci";
-import { type Clock, CodedError, type Logger } from "@shoal/runtime";
+import {
+  type AuditLog,
+  type Clock,
+  CodedError,
+  hasCode,
+  type Logger,
+  noAuditLog,
+} from "@shoal/runtime";
 import type { Store } from "@shoal/store";
 import type { OpenBlob, Resolution, Swarm } from "@shoal/swarm";
 import type { UnfinishedPulls } from "./unfinished-pulls.ts";
@@ -29,6 +36,8 @@ export interface PullsComponents {
   readonly unfinished: UnfinishedPulls;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** @default nowhere */
+  readonly audit?: AuditLog;
 }
 
 /** Pulls into the store that programs have asked for. Those that disposing cuts off go on after a restart. */
@@ -52,7 +61,7 @@ interface Job {
 }
 
 export function createPulls(components: PullsComponents): Pulls {
-  const { swarm, store, unfinished, clock, logger } = components;
+  const { swarm, store, unfinished, clock, logger, audit = noAuditLog } = components;
   const jobs = new Map<string, Job>();
   const listeners = new Set<(pull: Pull) => void>();
   let stopping = false;
@@ -82,6 +91,30 @@ export function createPulls(components: PullsComponents): Pulls {
     const descriptor = { mediaType: root.mediaType, digest: root.digest, size: root.bytes.length };
     await store.nameImage({ name: formatReference(reference), descriptor });
     update(job, { state: "done", finishedAt: isoNow(), layers: [...layers] });
+    record(job, "done");
+  }
+
+  function record(job: Job, outcome: "done" | "failed" | "cancelled", error?: unknown): void {
+    const { reference, digest, stale, layers } = job.pull;
+    audit.record({
+      kind: "pull",
+      via: "socket",
+      object: "image",
+      reference,
+      digest,
+      outcome,
+      code:
+        error === undefined ? undefined : error instanceof CodedError ? error.code : "ERR_INTERNAL",
+      stale: stale === true ? true : undefined,
+      bytes: layers.reduce((sum, layer) => sum + layer.arrivedBytes, 0),
+    });
+    if (hasCode(error, "ERR_DIGEST_MISMATCH"))
+      audit.record({
+        kind: "verification-failure",
+        of: "upstream",
+        who: parseReference(reference).repository.registry,
+        digest,
+      });
   }
 
   /** Config and layers of the chosen platforms, each once. */
@@ -160,10 +193,12 @@ export function createPulls(components: PullsComponents): Pulls {
       const what = stopping ? "a pull waits for the next start" : "a pull was cancelled";
       logger.info({ reference: job.pull.reference }, what);
       update(job, { state: "cancelled", finishedAt: isoNow() });
+      record(job, "cancelled");
       return;
     }
     logger.info({ error, reference: job.pull.reference }, "a pull failed");
     const coded = error instanceof CodedError ? error : undefined;
+    record(job, "failed", error);
     update(job, {
       state: "failed",
       finishedAt: isoNow(),

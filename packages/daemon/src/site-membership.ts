@@ -6,7 +6,7 @@ import {
   siteOf,
   type SiteToken,
 } from "@shoal/network";
-import { CodedError, hasCode, type Logger } from "@shoal/runtime";
+import { type AuditLog, CodedError, hasCode, type Logger, noAuditLog } from "@shoal/runtime";
 import { readTokenFile, writeTokenFile } from "./site-token-file.ts";
 
 /** Which site this machine belongs to; what is changed is kept in the token's file and applied at once. */
@@ -26,6 +26,8 @@ export interface SiteMembership {
 export interface SiteMembershipComponents {
   readonly network: Pick<Network, "join">;
   readonly logger: Logger;
+  /** @default nowhere */
+  readonly audit?: AuditLog;
 }
 
 export interface SiteMembershipInit {
@@ -35,7 +37,7 @@ export interface SiteMembershipInit {
 }
 
 export function createSiteMembership(
-  { network, logger }: SiteMembershipComponents,
+  { network, logger, audit = noAuditLog }: SiteMembershipComponents,
   { tokenFile, token: initial }: SiteMembershipInit,
 ): SiteMembership {
   let last: Promise<unknown> = Promise.resolve();
@@ -58,6 +60,7 @@ export function createSiteMembership(
     const token = createSiteToken();
     await enter(token);
     logger.info({ site: siteOf(token).id }, "this machine has made a site");
+    audit.record({ kind: "join", site: siteOf(token).id, made: true });
     return token;
   }
 
@@ -68,6 +71,7 @@ export function createSiteMembership(
     if (kept === undefined || kept === token) {
       await enter(token);
       logger.info({ site }, "this machine has joined a site");
+      audit.record({ kind: "join", site });
       return { outcome: "joined", site };
     }
     const left = siteOf(kept).id;
@@ -79,6 +83,7 @@ export function createSiteMembership(
       );
     await enter(token);
     logger.info({ site, left }, "this machine has left a site for another");
+    audit.record({ kind: "join", site, left });
     return { outcome: "moved", site, left };
   }
 

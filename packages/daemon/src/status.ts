@@ -3,6 +3,7 @@ import type { Network } from "@shoal/network";
 import type { Store } from "@shoal/store";
 import type { Swarm } from "@shoal/swarm";
 import type { Upstream } from "@shoal/upstream";
+import type { Audit } from "./audit/audit.ts";
 import type { Configuration } from "./configuration.ts";
 import type { ClientSightings } from "./mirror/clients.ts";
 import type { SiteMembership } from "./site-membership.ts";
@@ -19,6 +20,7 @@ export interface StatusSources {
   readonly site: Pick<SiteMembership, "id">;
   readonly traffic: Traffic;
   readonly clients: ClientSightings;
+  readonly audit: Pick<Audit, "status">;
   readonly startedAt: string;
   readonly mirrorAddresses: () => readonly string[];
 }
@@ -49,6 +51,7 @@ export async function statusOf(parts: StatusSources): Promise<Status> {
       lastSeenAt: new Date(lastSeenMs).toISOString(),
     })),
     transfers: swarm.transfers().length,
+    audit: parts.audit.status(),
     registries: upstream.health().map(({ registry, backOffUntilMs, lastErrorCode, pullLimit }) => ({
       registry,
       ...(backOffUntilMs === undefined

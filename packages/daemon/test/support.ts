@@ -15,6 +15,8 @@ export interface TestDaemon extends AsyncDisposable {
   readonly configuration: Configuration;
   /** The mirror's URL of a path below `/v2/`, for the scripted registry. */
   url(path: string): string;
+  /** Stops the daemon alone; its folder and registry stay. */
+  stop(): Promise<void>;
 }
 
 export interface TestDaemonParts {
@@ -66,6 +68,7 @@ export async function createTestDaemon(
       const separator = path.includes("?") ? "&" : "?";
       return `${mirror}/v2/${path}${separator}ns=${registry.registry}`;
     },
+    stop: async () => await daemon[Symbol.asyncDispose](),
     async [Symbol.asyncDispose]() {
       await daemon[Symbol.asyncDispose]();
       await registry[Symbol.asyncDispose]();

@@ -1,5 +1,5 @@
 import type { Connection, Stream } from "@libp2p/interface";
-import type { Clock, Logger } from "@shoal/runtime";
+import type { AuditLog, Clock, Logger } from "@shoal/runtime";
 import {
   ADMISSION_FRAME_BYTES,
   ADMISSION_PROTOCOL,
@@ -7,10 +7,11 @@ import {
   grantAdmission,
   requestAdmission,
 } from "./admission.ts";
+import { endpointOf } from "./addresses.ts";
 import { ADMISSION_MS } from "./admission-frames.ts";
 import { unreachable } from "./faults.ts";
 import { type FramedStream, frameStream } from "./frames.ts";
-import type { Membership } from "./membership.ts";
+import { type Membership, peerOf } from "./membership.ts";
 import type { NetworkMetrics } from "./metrics.ts";
 import type { Credentials } from "./site/credentials.ts";
 import {
@@ -32,6 +33,8 @@ export interface Admitting {
   readonly protocols: Readonly<Record<string, (stream: Stream, connection: Connection) => void>>;
   /** A connection that asks for no admission is not kept. */
   expect(connection: Connection): void;
+  /** Somebody at that address failed before admission could be asked for. */
+  stranger(host: string | undefined): void;
 }
 
 export interface AdmittingComponents {
@@ -42,12 +45,13 @@ export interface AdmittingComponents {
   /** Told only to a peer that has proved itself. */
   readonly card: () => Card;
   readonly metrics: Pick<NetworkMetrics, "admissions">;
+  readonly audit: AuditLog;
   readonly clock: Clock;
   readonly logger: Logger;
 }
 
 export function createAdmitting(components: AdmittingComponents): Admitting {
-  const { self, membership, card, metrics, clock, logger } = components;
+  const { self, membership, card, metrics, audit, clock, logger } = components;
 
   function termsFor(connection: Connection) {
     const remote = connection.remotePeer.toString();
@@ -89,9 +93,14 @@ export function createAdmitting(components: AdmittingComponents): Admitting {
     };
   }
 
+  function denied(who: string | undefined, what?: string): void {
+    audit.record({ kind: "deny", at: "admission", reason: "not-admitted", who, what });
+  }
+
   function refuse(connection: Connection, error: unknown): void {
     metrics.admissions.add(1, { outcome: "refused" });
     logger.info({ error, address: connection.remoteAddr.toString() }, "a peer was not admitted");
+    denied(endpointOf(connection.remoteAddr)?.host, peerOf(connection));
     connection.abort(unreachable("was not admitted"));
   }
 
@@ -125,5 +134,6 @@ export function createAdmitting(components: AdmittingComponents): Admitting {
           refuse(connection, unreachable("asked for no admission"));
       });
     },
+    stranger: (host) => denied(host),
   };
 }

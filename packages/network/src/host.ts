@@ -1,5 +1,5 @@
 import { noise } from "@chainsafe/libp2p-noise";
-import type { Connection, Stream } from "@libp2p/interface";
+import type { Connection, MultiaddrConnection, Stream } from "@libp2p/interface";
 import { tcp } from "@libp2p/tcp";
 import { yamux } from "@libp2p/yamux";
 import { createLibp2p, type Libp2p } from "libp2p";
@@ -17,6 +17,8 @@ export interface HostInit {
   readonly listen: readonly string[];
   readonly onConnection: (connection: Connection) => void;
   readonly onConnectionClosed: (connection: Connection) => void;
+  /** Whoever called from there failed in the handshake: it does not know the site. */
+  readonly onStranger?: (host: string | undefined) => void;
   /** Who answers each protocol. */
   readonly protocols: Readonly<Record<string, (stream: Stream, connection: Connection) => void>>;
 }
@@ -30,7 +32,7 @@ export async function startHost(init: HostInit): Promise<Libp2p> {
     privateKey: init.identity.privateKey,
     addresses: { listen: [...init.listen], announceFilter: withoutVirtual },
     transports: [tcp({ inboundSocketInactivityTimeout: 60_000, backlog: 128 })],
-    connectionEncrypters: [noise({ prologueBytes: init.site.prologue })],
+    connectionEncrypters: [watchedNoise(init)],
     streamMuxers: [
       yamux({
         // A larger window than the read buffer resets a stream that is slow to be read.
@@ -64,6 +66,26 @@ export async function startHost(init: HostInit): Promise<Libp2p> {
     throw listenFailure(init.listen, undefined);
   }
   return node;
+}
+
+/** Noise, whose failures with those who call libp2p keeps to itself. */
+function watchedNoise({ site, onStranger }: HostInit): ReturnType<typeof noise> {
+  const make = noise({ prologueBytes: site.prologue });
+  return (components) => {
+    const encrypter = make(components);
+    const secureInbound = encrypter.secureInbound.bind(encrypter);
+    encrypter.secureInbound = async (stream, options) => {
+      try {
+        return await secureInbound(stream, options);
+      } catch (error) {
+        // What the type says is less than what libp2p hands over: the connection from an address.
+        const { remoteAddr } = stream as Partial<MultiaddrConnection>;
+        onStranger?.(remoteAddr && endpointOf(remoteAddr)?.host);
+        throw error;
+      }
+    };
+    return encrypter;
+  };
 }
 
 function withoutVirtual(addresses: Parameters<NonNullable<AnnounceFilter>>[0]): typeof addresses {

@@ -2,11 +2,13 @@ import { isIP } from "node:net";
 import type { Libp2p } from "libp2p";
 import {
   type AbortOptions,
+  type AuditLog,
   type Clock,
   deadline,
   hasCode,
   type Logger,
   type MetricsRegister,
+  noAuditLog,
   reuseFor,
 } from "@shoal/runtime";
 import type { PeerIdString, PeerTransport } from "@shoal/swarm";
@@ -58,6 +60,8 @@ export interface NetworkComponents {
   readonly keepRecord?: (record: SiteRecord) => Promise<void>;
   /** Gives certificates, where this machine has the site key. @default nobody */
   readonly issuer?: Issuer;
+  /** @default nowhere */
+  readonly audit?: AuditLog;
 }
 
 export interface NetworkInit {
@@ -151,6 +155,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     credentials: () => credentials!,
     card,
     metrics,
+    audit: components.audit ?? noAuditLog,
     clock,
     logger,
   });
@@ -267,6 +272,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
         if (connection.direction === "inbound") admitting.expect(connection);
       },
       onConnectionClosed: membership.closed,
+      onStranger: admitting.stranger,
       protocols: {
         ...admitting.protocols,
         ...life.protocols,

@@ -2,8 +2,9 @@ import { fork } from "node:child_process";
 import { connect } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Connection } from "@libp2p/interface";
+import type { AuditEvent } from "@shoal/runtime";
 import { describe, expect, it } from "vitest";
-import { createSiteToken, siteOf } from "../src/index.ts";
+import { createEphemeralIdentity, createSiteToken, siteOf } from "../src/index.ts";
 import { createRogue } from "./rogue.ts";
 import { createMember, createStranger, multiaddrOf, portOf, until } from "./support.ts";
 
@@ -155,6 +156,28 @@ describe("silence", () => {
       until(() => raw.destroyed, 10_000),
     ]);
     await host.stop();
+  });
+});
+
+describe("the audit log", () => {
+  it("has strangers: those of another site, and those without a proof", async () => {
+    const recorded: AuditEvent[] = [];
+    const token = createSiteToken();
+    await using member = await createMember(
+      { token },
+      { audit: { record: (event) => recorded.push(event) } },
+    );
+    const foreign = await createStranger(siteOf(createSiteToken()).prologue);
+    await expect(foreign.dial(multiaddrOf(member))).rejects.toThrow();
+    const denied = { kind: "deny", at: "admission", reason: "not-admitted", who: "127.0.0.1" };
+    await until(() => recorded.length === 1);
+    const identity = await createEphemeralIdentity();
+    const near = await createStranger(siteOf(token).prologue, identity);
+    const connection = await near.dial(multiaddrOf(member));
+    await sendRaw(connection, "/shoal/admit/1", Buffer.from([0, 0, 0, 1, 1]));
+    await until(() => recorded.length === 2);
+    expect(recorded).toEqual([denied, { ...denied, what: identity.peerId }]);
+    await Promise.all([foreign.stop(), near.stop()]);
   });
 });
 

@@ -17,7 +17,9 @@ import {
 /** A started member on loopback, without a handler. */
 export async function createMember(
   init: NetworkInit,
-  change: Partial<Pick<NetworkComponents, "identity" | "roster" | "keepRecord" | "issuer">> = {},
+  change: Partial<
+    Pick<NetworkComponents, "identity" | "roster" | "keepRecord" | "issuer" | "audit">
+  > = {},
 ): Promise<Network> {
   const network = createNetwork(
     {

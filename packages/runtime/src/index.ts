@@ -1,6 +1,6 @@
 /**
  * What every other package stands on: errors with codes, cancellation, coalescing, time, and the
- * interfaces of logging and metrics. It imports nothing of Shoal.
+ * interfaces of logging, metrics and the audit log. It imports nothing of Shoal.
  *
  * ```ts
  * const lookups = createCoalescer<string>();
@@ -10,6 +10,7 @@
  * @packageDocumentation
  */
 export { type AbortOptions, deadline, limitTime, raceSignal, type TimeLimit } from "./abort.ts";
+export { type AuditEvent, type AuditLog, noAuditLog } from "./audit-log.ts";
 export { type Clock, sleep, systemClock } from "./clock.ts";
 export { type Coalescer, createCoalescer } from "./coalesce.ts";
 export { CodedError, type CodedErrorOptions, type ErrorDetails, hasCode } from "./coded-error.ts";

@@ -1,5 +1,5 @@
 import type { Digest } from "@shoal/oci";
-import { type AbortOptions, hasCode, type Logger } from "@shoal/runtime";
+import { type AbortOptions, type AuditLog, hasCode, type Logger } from "@shoal/runtime";
 import { createBitfield, pieceGeometry, pieces, type Store } from "@shoal/store";
 import type { Directory } from "./directory.ts";
 import { answers, type Resolutions } from "./resolutions.ts";
@@ -27,6 +27,7 @@ export interface AnsweringComponents {
   readonly proofs: Proofs;
   readonly store: Pick<Store, "stat">;
   readonly transferOf: (digest: Digest) => Transfer | undefined;
+  readonly auditLog: AuditLog;
   readonly logger: Logger;
 }
 
@@ -37,6 +38,19 @@ const DONE: ControlReply = { type: "done" };
 /** Answers members' frames. A repository that is not shared looks as if nothing were there. */
 export function createAnswering(components: AnsweringComponents): FrameHandler {
   const { directory, resolver, site, uploads, sharing, store, transferOf, logger } = components;
+
+  /** Whether a member may hear of what it has named. */
+  function mayHear(peer: PeerIdString, repository: string): boolean {
+    if (sharing.mayShareNamed(repository)) return true;
+    components.auditLog.record({
+      kind: "deny",
+      at: "swarm",
+      reason: "not-shared",
+      who: peer,
+      what: repository,
+    });
+    return false;
+  }
 
   function interested(
     peer: PeerIdString,
@@ -83,8 +97,7 @@ export function createAnswering(components: AnsweringComponents): FrameHandler {
     options: AbortOptions,
   ): Promise<ControlReply> {
     const named = request.type === "keep" ? request.record : request;
-    if ("repository" in named && !sharing.mayShareNamed(named.repository))
-      return refusal("ERR_NOT_SHARED");
+    if ("repository" in named && !mayHear(peer, named.repository)) return refusal("ERR_NOT_SHARED");
     switch (request.type) {
       case "sync":
         return await directory.sync(peer, request, options.signal);
@@ -125,9 +138,9 @@ export function createAnswering(components: AnsweringComponents): FrameHandler {
     try {
       if (lane === "bulk") {
         const block = decodeBlock(frame);
-        if (!sharing.mayShareNamed(block.repository))
+        if (!mayHear(peer, block.repository))
           return encodeBlockReply({ status: "missing", alternatives: [] });
-        return await uploads.serve(block, options);
+        return await uploads.serve(peer, block, options);
       }
       return [encodeReply(await answer(peer, decodeRequest(frame), options))];
     } catch (error) {

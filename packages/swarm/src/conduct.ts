@@ -1,5 +1,5 @@
 import type { Digest, RegistryHost } from "@shoal/oci";
-import type { Clock, Logger } from "@shoal/runtime";
+import type { AuditLog, Clock, Logger } from "@shoal/runtime";
 import type { RecordTable, Store } from "@shoal/store";
 import type { SwarmMetrics } from "./metrics.ts";
 import type { PeerIdString } from "./transport.ts";
@@ -68,8 +68,9 @@ export async function loadConduct(components: {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: SwarmMetrics;
+  readonly auditLog: AuditLog;
 }): Promise<Conduct> {
-  const { store, clock, logger, metrics } = components;
+  const { store, clock, logger, metrics, auditLog } = components;
   const table: RecordTable<Record_> = store.table("bans");
   const records = new Map<PeerIdString, Record_>();
   for await (const [peer, record] of table.entries()) records.set(peer as PeerIdString, record);
@@ -124,6 +125,12 @@ export async function loadConduct(components: {
         { peer, strikes: strikesOf(peer) },
         "a member sent a piece that nobody vouches for, or another one than was promised",
       );
+      auditLog.record({
+        kind: "verification-failure",
+        of: "piece",
+        who: peer,
+        strikes: strikesOf(peer),
+      });
       tellBanned();
     },
     async convict(peer, blob) {
@@ -153,11 +160,21 @@ export async function loadConduct(components: {
         { peer, digest: blob.digest, strikes: strikesOf(peer) },
         "a member vouched for a piece of a blob that is not the blob's",
       );
-      if (counted >= 2)
+      auditLog.record({
+        kind: "verification-failure",
+        of: "attestation",
+        who: peer,
+        digest: blob.digest,
+        strikes: strikesOf(peer),
+      });
+      if (counted >= 2) {
+        const bannedUntil = new Date(record.bannedUntilMs).toISOString();
         logger.warn(
-          { peer, bannedUntil: new Date(record.bannedUntilMs).toISOString() },
+          { peer, bannedUntil },
           "a member is banned: it vouched for wrong pieces of several blobs",
         );
+        auditLog.record({ kind: "ban", peer, until: bannedUntil });
+      }
       await table.put(peer, record, { durable: true });
       return true;
     },

@@ -7,11 +7,13 @@ import {
 } from "@shoal/oci";
 import {
   type AbortOptions,
+  type AuditLog,
   type Clock,
   CodedError,
   createCoalescer,
   type Logger,
   type MetricsRegister,
+  noAuditLog,
 } from "@shoal/runtime";
 import { type Ingest, pieceAt, type Store } from "@shoal/store";
 import type { Upstream } from "@shoal/upstream";
@@ -54,6 +56,8 @@ export interface SwarmComponents {
   readonly random: () => number;
   readonly logger: Logger;
   readonly metrics: MetricsRegister;
+  /** @default nowhere */
+  readonly auditLog?: AuditLog;
 }
 
 export interface SwarmInit {
@@ -75,13 +79,13 @@ export async function createSwarm(
   components: SwarmComponents,
   init: SwarmInit = {},
 ): Promise<Swarm> {
-  const { store, clock, random, logger } = components;
+  const { store, clock, random, logger, auditLog = noAuditLog } = components;
   const transport = components.transport ?? createSoloTransport();
   const solo = createSoloTransport(transport.self);
   const metrics = createSwarmMetrics(components.metrics);
   const sharing = await loadSharing(store, init.mayShare ?? (() => true));
   await sweepLedgers(store);
-  const conduct = await loadConduct({ store, clock, logger, metrics });
+  const conduct = await loadConduct({ store, clock, logger, metrics, auditLog });
   const peers = createPeerClient(transport, clock);
   const zones = createZones(transport);
   const uplink = createUplink(
@@ -156,7 +160,10 @@ export async function createSwarm(
     clock,
     shares,
     partial: (digest) => partialOf(transfers.get(digest)),
-    onBytes: (lengthBytes) => metrics.sentBytes.add(lengthBytes),
+    onBytes(lengthBytes, digest, peer) {
+      metrics.sentBytes.add(lengthBytes);
+      auditLog.record({ kind: "serve", peer, digest, bytes: lengthBytes });
+    },
     bytesPerSecond: init.uploadBytesPerSecond,
   });
   transport.handle(
@@ -172,6 +179,7 @@ export async function createSwarm(
       proofs,
       store,
       transferOf: (digest) => transfers.get(digest),
+      auditLog,
       logger,
     }),
   );

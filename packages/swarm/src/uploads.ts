@@ -36,7 +36,11 @@ export interface Uploads extends AsyncDisposable {
   /** What is sent at most, all members together; `undefined` for no limit. */
   bytesPerSecond: number | undefined;
   /** A block holds its slot until it has been sent. */
-  serve(block: Block, options: Pick<AnswerOptions, "afterSent">): Promise<Uint8Array[]>;
+  serve(
+    peer: PeerIdString,
+    block: Block,
+    options: Pick<AnswerOptions, "afterSent">,
+  ): Promise<Uint8Array[]>;
 }
 
 export interface UploadsComponents {
@@ -45,7 +49,7 @@ export interface UploadsComponents {
   readonly clock: Clock;
   readonly partial: (digest: Digest) => PartialBlob | undefined;
   readonly shares: (digest: Digest) => boolean;
-  readonly onBytes: (lengthBytes: number) => void;
+  readonly onBytes: (lengthBytes: number, digest: Digest, peer: PeerIdString) => void;
   /** @default no limit */
   readonly bytesPerSecond?: number | undefined;
 }
@@ -147,7 +151,7 @@ export function createUploads(components: UploadsComponents): Uploads {
     set bytesPerSecond(value) {
       limit = value;
     },
-    async serve(block, { afterSent }) {
+    async serve(peer, block, { afterSent }) {
       if (!shares(block.digest)) return encodeBlockReply({ status: "missing", alternatives: [] });
       if (crowded()) {
         const others = partial(block.digest)?.others(block.offset) ?? [];
@@ -164,7 +168,7 @@ export function createUploads(components: UploadsComponents): Uploads {
       const { bytes, attestation } = given;
       await pace(bytes.length);
       uploadedBytes += bytes.length;
-      onBytes(bytes.length);
+      onBytes(bytes.length, block.digest, peer);
       return encodeBlockReply({ status: "ok", attestation, alternatives: [] }, bytes);
     },
     async [Symbol.asyncDispose]() {

@@ -18,13 +18,17 @@ export interface ClientSightings {
   list(): readonly { readonly engine: string; readonly lastSeenMs: number }[];
 }
 
+/** The engine that a `User-Agent` names, one of few. */
+export function engineOf(userAgent = ""): string {
+  return AGENTS.find(([pattern]) => pattern.test(userAgent))?.[1] ?? "other";
+}
+
 export function createClientSightings(clock: Pick<Clock, "wallNow">): ClientSightings {
   // As many entries as there are names: what a client calls itself is never kept.
   const lastSeen = new Map<string, number>();
   return {
-    seen(userAgent = "") {
-      const engine = AGENTS.find(([pattern]) => pattern.test(userAgent))?.[1] ?? "other";
-      lastSeen.set(engine, clock.wallNow());
+    seen(userAgent) {
+      lastSeen.set(engineOf(userAgent), clock.wallNow());
     },
     list: () =>
       [...lastSeen]

@@ -10,7 +10,7 @@ import {
   type Repository,
   resolveNaming,
 } from "@shoal/oci";
-import { type Clock, hasCode, type Logger } from "@shoal/runtime";
+import { type AuditLog, type Clock, hasCode, type Logger, noAuditLog } from "@shoal/runtime";
 import type { Swarm } from "@shoal/swarm";
 import { requestUrl } from "../request-url.ts";
 import { createAnswerDeadline } from "./answer-deadline.ts";
@@ -23,6 +23,7 @@ import type { ImageNames } from "./image-names.ts";
 import type { MirrorMetrics } from "./metrics.ts";
 import { nextPageLink } from "./next-page.ts";
 import { partialContent } from "./partial-content.ts";
+import { type PullFacts, recordPull } from "./pull-audit.ts";
 import { createSizes } from "./sizes.ts";
 
 export interface MirrorComponents {
@@ -33,6 +34,8 @@ export interface MirrorComponents {
   readonly logger: Logger;
   readonly metrics: MirrorMetrics;
   readonly clients: Pick<ClientSightings, "seen">;
+  /** @default nowhere */
+  readonly audit?: AuditLog;
 }
 
 /** What one request is about. */
@@ -53,6 +56,7 @@ export type Mirror = (request: IncomingMessage, response: ServerResponse) => Pro
 
 export function createMirror(components: MirrorComponents): Mirror {
   const { swarm, names, documents, clock, logger, metrics, clients } = components;
+  const { audit = noAuditLog } = components;
   const sizes = createSizes(logger);
   const slots = createBodySlots();
 
@@ -60,12 +64,15 @@ export function createMirror(components: MirrorComponents): Mirror {
     { request, response, signal }: Exchange,
     repository: Repository,
     reference: Extract<DistributionRequest, { kind: "manifest" }>["reference"],
+    facts: PullFacts,
   ): Promise<void> {
     const accept = request.headers.accept?.split(",").map((type) => type.trim());
     const found = await swarm.resolve(repository, reference, {
       signal,
       ...(accept === undefined ? {} : { accept }),
     });
+    facts.digest = found.digest;
+    facts.stale = found.stale;
     sizes.learn(found);
     if (!isDigest(reference) && !isSchema1(found.mediaType))
       names.resolved(repository, reference, found);
@@ -84,6 +91,7 @@ export function createMirror(components: MirrorComponents): Mirror {
       return;
     }
     metrics.sentBytes.add(found.bytes.length);
+    facts.bytes = found.bytes.length;
     response.end(found.bytes);
   }
 
@@ -91,6 +99,7 @@ export function createMirror(components: MirrorComponents): Mirror {
     { request, response, signal }: Exchange,
     repository: Repository,
     digest: Digest,
+    facts: PullFacts,
   ): Promise<void> {
     const toldBytes = sizes.get(digest);
     const asked = {
@@ -131,7 +140,10 @@ export function createMirror(components: MirrorComponents): Mirror {
       mayReadAhead: slot.mayReadAhead,
       clock,
       signal,
-      onBytes: (lengthBytes) => metrics.sentBytes.add(lengthBytes),
+      onBytes(lengthBytes) {
+        facts.bytes += lengthBytes;
+        metrics.sentBytes.add(lengthBytes);
+      },
     });
   }
 
@@ -157,7 +169,7 @@ export function createMirror(components: MirrorComponents): Mirror {
       return;
     }
     if (asked.kind === "upload") {
-      sendError(response, unsupported);
+      refusePush(exchange.request, response);
       return;
     }
     clients.seen(exchange.request.headers["user-agent"]);
@@ -165,10 +177,18 @@ export function createMirror(components: MirrorComponents): Mirror {
     query.delete("ns");
     switch (asked.kind) {
       case "manifest":
-        await answerManifest(exchange, repository, asked.reference);
+        await recordPull(
+          audit,
+          { request: exchange.request, object: "manifest", repository, name: asked.reference },
+          async (facts) => await answerManifest(exchange, repository, asked.reference, facts),
+        );
         return;
       case "blob":
-        await answerBlob(exchange, repository, asked.digest);
+        await recordPull(
+          audit,
+          { request: exchange.request, object: "blob", repository, name: asked.digest },
+          async (facts) => await answerBlob(exchange, repository, asked.digest, facts),
+        );
         return;
       case "tags":
         answerDocument(exchange, await documents.tags(repository, query, { signal }));
@@ -180,6 +200,11 @@ export function createMirror(components: MirrorComponents): Mirror {
         );
         return;
     }
+  }
+
+  function refusePush({ socket }: IncomingMessage, response: ServerResponse): void {
+    audit.record({ kind: "deny", at: "mirror", reason: "push", who: socket.remoteAddress });
+    sendError(response, unsupported);
   }
 
   function report(kind: Kind, response: ServerResponse, startMs: number): void {
@@ -194,7 +219,7 @@ export function createMirror(components: MirrorComponents): Mirror {
     const asked = url === undefined ? undefined : parseDistributionPath(url.pathname);
     const kind: Kind = asked?.kind ?? "unknown";
     try {
-      if (request.method !== "GET" && request.method !== "HEAD") sendError(response, unsupported);
+      if (request.method !== "GET" && request.method !== "HEAD") refusePush(request, response);
       else if (url === undefined || asked === undefined)
         sendError(response, {
           status: 404,
