@@ -1,5 +1,6 @@
 import { CodedError } from "@shoal/api";
 import type { Command } from "commander";
+import { isAbsolute, normalize } from "node:path";
 import { EXIT } from "./exit-codes.ts";
 import { diffLines } from "./setup/diff.ts";
 import { createMachineFiles } from "./setup/machine-files.ts";
@@ -17,20 +18,26 @@ interface SetupOptions {
   readonly registry?: readonly string[];
   readonly dryRun?: boolean;
   readonly undo?: boolean;
+  readonly user?: boolean;
   readonly root: string;
   readonly json?: boolean;
 }
 
+export interface SetupContext {
+  readonly terminal: Terminal;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly uid: number;
+  readonly exit: (code: number) => void;
+}
+
 /** Adds what is the set-up's own to the command `setup`. */
-export function addSetup(
-  setup: Command,
-  { terminal, exit }: { readonly terminal: Terminal; readonly exit: (code: number) => void },
-): void {
+export function addSetup(setup: Command, { terminal, env, uid, exit }: SetupContext): void {
   setup
     .argument("<engine>", ENGINES.join(", "))
     .option("--json", "print JSON, for programs")
     .option("--dry-run", "show the change, write nothing")
     .option("--undo", "put the files back as they were")
+    .option("--user", "podman: the settings of the user who runs this, not the machine's")
     .option("--mirror <host:port>", "the mirror, as the engine reaches it", DEFAULT_MIRROR)
     .option(
       "--registry <host>",
@@ -40,21 +47,23 @@ export function addSetup(
     .option("--root <folder>", "the folder that stands for /, for a machine's image", "/")
     .addHelpText(
       "after",
-      `\nExamples:\n  shoal setup docker --dry-run\n  sudo shoal setup containerd\n  sudo shoal setup podman --registry registry.lan:5000\n  sudo shoal setup docker --undo\n\nWhat is there stays: the mirror is written beside it, and a file that is changed is kept as\nFILE.before-shoal. No engine is restarted: the command for it is told. Without --registry, engines\nthat name each one get ${PUBLIC_REGISTRIES.slice(0, 4).join(", ")},\n${PUBLIC_REGISTRIES.slice(4).join(", ")}.`,
+      `\nExamples:\n  shoal setup docker --dry-run\n  sudo shoal setup containerd\n  sudo shoal setup podman --registry registry.lan:5000\n  shoal setup podman --user\n  sudo shoal setup docker --undo\n\nWhat is there stays: the mirror is written beside it, and a file that is changed is kept as\nFILE.before-shoal. No engine is restarted: the command for it is told. Without --registry, engines\nthat name each one get ${PUBLIC_REGISTRIES.slice(0, 4).join(", ")},\n${PUBLIC_REGISTRIES.slice(4).join(", ")}.`,
     )
     .action(async (name: string, options: SetupOptions) => {
       const engine = parseEngine(name);
       checkOptions(engine, options);
       const files = createMachineFiles(options.root);
       const dryRun = options.dryRun === true;
+      const home = options.user === true ? homeOf(engine, env, uid) : undefined;
       const result =
         options.undo === true
-          ? await undo(files, engine, dryRun)
+          ? await undo(files, engine, dryRun, home)
           : await setUp(files, {
               engine,
               mirror: options.mirror,
               registries: [...PUBLIC_REGISTRIES, ...(options.registry ?? [])],
               dryRun,
+              home,
             });
       if (options.json === true) terminal.out(`${JSON.stringify(result)}\n`);
       else for (const line of setupLines(result)) terminal.out(`${printable(line)}\n`);
@@ -82,6 +91,16 @@ function checkOptions(engine: EngineName, { mirror, registry = [] }: SetupOption
     throw usage(
       `${JSON.stringify(wrong)} is no registry: write its host, with :PORT if it has one`,
     );
+}
+
+function homeOf(engine: EngineName, env: SetupContext["env"], uid: number): string {
+  if (engine !== "podman")
+    throw usage(`${engine} takes no --user: only Podman, Buildah and Skopeo have settings by user`);
+  if (uid === 0 && env["SUDO_USER"] !== undefined)
+    throw usage("run this without sudo, as the user whose settings are meant");
+  const home = env["HOME"] ?? "";
+  if (!isAbsolute(home)) throw usage("HOME has to name the user's home folder");
+  return normalize(home).replace(/(?!^)\/$/, "");
 }
 
 function usage(message: string): CodedError<"ERR_USAGE"> {

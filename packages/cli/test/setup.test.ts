@@ -415,6 +415,69 @@ test("entries that go past Shoal are told", async () => {
   expect((await files.setUp("podman")).notes.join()).toContain("docker.io/library");
 });
 
+describe("of a user", () => {
+  const HOME = "/home/me";
+  const USER_FILE = `${HOME}/.config/containers/registries.conf`;
+  const USER_DROP_IN = `${USER_FILE}.d/shoal.conf`;
+  const MACHINE = {
+    [DROP_IN]: `[[registry]]\nprefix = "docker.io"\n[[registry.mirror]]\nlocation = "${MIRROR}/docker.io"\ninsecure = true\n`,
+  };
+
+  async function user(texts: Texts) {
+    const files = await machine({ [`${HOME}/.profile`]: "", ...texts });
+    const run = async (...flags: readonly string[]) =>
+      await shoal(["setup", "podman", "--user", "--root", files.root, ...flags], {
+        env: { HOME: `${HOME}/` },
+      });
+    return { ...files, run };
+  }
+
+  it("Podman is set up in the home folder, and undone byte for byte", async () => {
+    await using files = await user({});
+    const untouched = await files.tree();
+    expect((await files.run("--dry-run")).out).toContain(USER_DROP_IN);
+    expect(await files.tree()).toEqual(untouched);
+    const { code, out } = await files.run("--registry", "a.lan:5000");
+    expect([code, out]).toEqual([0, expect.stringContaining(USER_DROP_IN)]);
+    const text = await files.read(USER_DROP_IN);
+    expect(text).toContain("`shoal setup podman --user --undo`");
+    expect(text).toContain(`location = "${MIRROR}/a.lan_5000"`);
+    expect((await files.run("--registry", "a.lan:5000")).out).toContain("nothing to change");
+    expect((await files.undo("podman")).notes.join()).toContain("nothing to undo");
+    expect((await files.run("--undo")).code).toBe(0);
+    expect(await files.tree()).toEqual(untouched);
+  });
+
+  it("what the machine's files say is enough, unless there is a file of the user's own", async () => {
+    await using files = await user(MACHINE);
+    const plan = async () =>
+      await planEngine("podman", {
+        files: createMachineFiles(files.root),
+        mirror: MIRROR,
+        registries: ["docker.io"],
+        home: HOME,
+      });
+    expect((await plan()).files).toEqual([]);
+    await mkdir(dirname(files.at(USER_FILE)), { recursive: true });
+    await writeFile(files.at(USER_FILE), '[[registry]]\nlocation = "docker.io"\ninsecure = true\n');
+    const [file] = (await plan()).files;
+    expect(file).toMatchObject({ path: USER_DROP_IN, before: undefined });
+    // What the file says of the registry is taken along.
+    expect(parse(file!.after)["registry"]).toEqual([
+      expect.objectContaining({ prefix: "docker.io", location: "docker.io", insecure: true }),
+    ]);
+  });
+
+  it.each([
+    [["docker", "--user"], {}, /only Podman/],
+    [["podman", "--user"], { HOME: "here" }, /HOME/],
+  ])("%j is wrong usage with %j", async (words, env, told) => {
+    const { code, err } = await shoal(["setup", ...words, "--root", "/nowhere"], { env });
+    expect(code).toBe(2);
+    expect(err).toMatch(told);
+  });
+});
+
 test("a link stays a link", async () => {
   await using files = await machine({ "/etc/docker/real.json": "{}" });
   await symlink("real.json", files.at(DOCKER));

@@ -20,6 +20,7 @@ export async function planBuildkit(input: PlanInput): Promise<EnginePlan> {
   const byHand = `take "${mirror}" out of mirrors in ${tables}, and [registry."${mirror}"] away`;
   return {
     files: [{ path: FILE, before, after, mark: mirror, byHand }],
+    bypasses: [],
     notes: [
       `For a builder in a container: docker buildx create --buildkitd-config ${FILE} --driver-opt network=host. The BuildKit inside of Docker goes by Docker's own settings: shoal setup docker.`,
     ],

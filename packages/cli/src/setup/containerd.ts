@@ -1,8 +1,10 @@
 import type { TomlTable } from "smol-toml";
 import {
+  type Bypass,
   brokenFile,
   conflictingSetting,
   type EnginePlan,
+  noteOf,
   type PlanInput,
   type PlannedFile,
   unsupportedFile,
@@ -42,25 +44,29 @@ export async function planContainerd(input: PlanInput): Promise<EnginePlan> {
       mark: HOSTS_FOLDER,
       byHand: `take out config_path = "${HOSTS_FOLDER}"; it does no harm where it is`,
     });
-  const own: string[] = [];
-  for (const name of await files.list(folder)) {
-    if (name === "_default") continue;
-    const text = await files.read(`${folder}/${name}/hosts.toml`);
-    if (text !== undefined && !text.includes(`http://${input.mirror}`)) own.push(name);
-  }
+  const bypasses = await ownFolders(input, folder);
   return {
     files: changed,
-    notes: [
-      ...notes,
-      ...(own.length === 0
-        ? []
-        : [
-            `${own.join(", ")}: containerd has a folder of its own for these in ${folder}, and goes by that, not through Shoal; to change it, copy the lines of _default/hosts.toml to the top of its tables.`,
-          ]),
-    ],
+    bypasses,
+    notes: [...notes, ...bypasses.map(noteOf)],
     // hosts.toml is read for each pull.
     ...(after === before ? {} : { apply: "systemctl restart containerd" }),
   };
+}
+
+/** A registry's own folder takes the place of `_default`, whatever is in it. */
+async function ownFolders({ files, mirror }: PlanInput, folder: string): Promise<Bypass[]> {
+  const own: Bypass[] = [];
+  for (const name of await files.list(folder)) {
+    if (name === "_default") continue;
+    const path = `${folder}/${name}`;
+    const text = await files.read(`${path}/hosts.toml`);
+    const isFolder = text !== undefined || (await files.list(path)).length > 0;
+    if (!isFolder || text?.includes(`http://${mirror}`) === true) continue;
+    const todo = `copy the lines of ${folder}/_default/hosts.toml to the top of the tables of its hosts.toml`;
+    own.push({ registries: name, path, todo });
+  }
+  return own;
 }
 
 interface WithConfigPath {

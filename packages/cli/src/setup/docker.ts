@@ -39,6 +39,7 @@ export async function planDocker({ files, mirror }: PlanInput): Promise<EnginePl
   }
   return {
     files: [{ path: FILE, before, after, mark: url, byHand: `take "${url}" out of ${KEY}` }],
+    bypasses: [],
     notes: ["Docker asks mirrors for Docker Hub's images only; that is Docker's limit."],
     apply: "systemctl reload docker",
   };

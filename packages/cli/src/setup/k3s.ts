@@ -1,5 +1,5 @@
 import { isMap, parseDocument, YAMLSeq } from "yaml";
-import { brokenFile, type EnginePlan, type PlanInput, writtenBy } from "./plan.ts";
+import { brokenFile, type EnginePlan, noteOf, type PlanInput, writtenBy } from "./plan.ts";
 
 const FILE = "/etc/rancher/k3s/registries.yaml";
 const ALL = "*";
@@ -9,16 +9,18 @@ export async function planK3s({ files, mirror }: PlanInput): Promise<EnginePlan>
   const url = `http://${mirror}`;
   const before = await files.read(FILE);
   const { after, others, isRewritten } = withEndpoint(before, url);
+  const bypasses = others.map((registries) => ({
+    registries,
+    path: FILE,
+    todo: `put ${url} first in its endpoints under mirrors`,
+  }));
   return {
     files: [
       { path: FILE, before, after, mark: url, byHand: `take ${url} out of mirrors, "${ALL}"` },
     ],
+    bypasses,
     notes: [
-      ...(others.length === 0
-        ? []
-        : [
-            `${others.join(", ")}: these have entries of their own in ${FILE}, under mirrors or configs, and go by those; to change it, put ${url} first in their endpoints under mirrors.`,
-          ]),
+      ...bypasses.map(noteOf),
       ...(isRewritten
         ? [
             `"${ALL}" has rewrite, which k3s applies to what it asks Shoal, too: Shoal then asks the registry for the name as it was rewritten, and where that has none, k3s goes on to the next endpoint.`,

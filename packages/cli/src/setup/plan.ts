@@ -28,6 +28,8 @@ export interface PlanInput {
   readonly mirror: string;
   /** Registries for engines that name each one. */
   readonly registries: readonly string[];
+  /** Home of the user whose own settings are meant; those of the machine without. */
+  readonly home?: string | undefined;
 }
 
 export interface PlannedFile {
@@ -46,8 +48,27 @@ export interface EnginePlan {
   readonly files: readonly PlannedFile[];
   /** What whoever reads this has to know, whole sentences. */
   readonly notes: readonly string[];
+  /** Settings by which the engine goes past the mirror still. */
+  readonly bypasses: readonly Bypass[];
   /** The command after which the engine has read its files; none where it reads them for each pull. */
   readonly apply?: string;
+}
+
+/** Registries for which an engine has settings of their own, in which the mirror is not. */
+export interface Bypass {
+  readonly registries: string;
+  readonly path: string;
+  /** What changes it. */
+  readonly todo: string;
+}
+
+export function noteOf({ registries, path, todo }: Bypass): string {
+  return `${registries}: the engine has settings of its own for this in ${path}, and goes by those, not through Shoal; to change it, ${todo}.`;
+}
+
+/** The command of a set-up, as a person writes it. */
+export function commandOf(engine: EngineName, home?: string): string {
+  return `shoal setup ${engine}${home === undefined ? "" : " --user"}`;
 }
 
 /** A file that can't be read as what it should be. */
@@ -76,6 +97,7 @@ export function conflictingSetting(path: string, fault: string): CodedError<"ERR
 }
 
 /** The first line of a file that Shoal makes. */
-export function writtenBy(engine: EngineName): string {
-  return `# Written by \`shoal setup ${engine}\`; \`shoal setup ${engine} --undo\` takes it away.\n`;
+export function writtenBy(engine: EngineName, home?: string): string {
+  const command = commandOf(engine, home);
+  return `# Written by \`${command}\`; \`${command} --undo\` takes it away.\n`;
 }

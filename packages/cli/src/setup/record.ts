@@ -1,8 +1,12 @@
 import { createHash } from "node:crypto";
+import { dirname } from "node:path";
 import type { MachineFiles } from "./machine-files.ts";
 import { brokenFile } from "./plan.ts";
 
-const FOLDER = "/etc/shoal/setup";
+/** Where a set-up is noted: of the machine, or of the user whose home this is. */
+function folderOf(home: string | undefined): string {
+  return home === undefined ? "/etc/shoal/setup" : `${home}/.config/shoal/setup`;
+}
 
 /** What a set-up has changed, so that it can be undone. */
 export interface SetupRecord {
@@ -27,8 +31,8 @@ export interface RecordedFile {
 }
 
 /** Podman and CRI-O read the same file, and so share a record. */
-function recordPath(engine: string): string {
-  return `${FOLDER}/${engine === "crio" ? "podman" : engine}.json`;
+function recordPath(engine: string, home: string | undefined): string {
+  return `${folderOf(home)}/${engine === "crio" ? "podman" : engine}.json`;
 }
 
 export function hashOf(text: string): string {
@@ -39,8 +43,9 @@ export function hashOf(text: string): string {
 export async function readRecord(
   files: MachineFiles,
   engine: string,
+  home?: string,
 ): Promise<SetupRecord | undefined> {
-  const path = recordPath(engine);
+  const path = recordPath(engine, home);
   const text = await files.read(path);
   if (text === undefined) return undefined;
   try {
@@ -57,13 +62,20 @@ export async function writeRecord(
   files: MachineFiles,
   engine: string,
   record: SetupRecord,
+  home?: string,
 ): Promise<void> {
-  await files.write(recordPath(engine), `${JSON.stringify(record, undefined, 2)}\n`);
+  await files.write(recordPath(engine, home), `${JSON.stringify(record, undefined, 2)}\n`);
 }
 
 /** With its folders, when nothing else is in them. @throws ERR_SETUP_ACCESS */
-export async function removeRecord(files: MachineFiles, engine: string): Promise<void> {
-  await files.remove(recordPath(engine));
-  await files.removeFolder(FOLDER);
-  await files.removeFolder("/etc/shoal");
+export async function removeRecord(
+  files: MachineFiles,
+  engine: string,
+  home?: string,
+): Promise<void> {
+  await files.remove(recordPath(engine, home));
+  const folder = folderOf(home);
+  await files.removeFolder(folder);
+  await files.removeFolder(dirname(folder));
+  if (home !== undefined) await files.removeFolder(`${home}/.config`);
 }

@@ -5,7 +5,13 @@ import { planContainers } from "./containers.ts";
 import { planDocker } from "./docker.ts";
 import { planK3s } from "./k3s.ts";
 import type { MachineFiles } from "./machine-files.ts";
-import type { EngineName, EnginePlan, PlanInput, PlannedFile } from "./plan.ts";
+import {
+  commandOf,
+  type EngineName,
+  type EnginePlan,
+  type PlanInput,
+  type PlannedFile,
+} from "./plan.ts";
 import { hashOf, readRecord, type SetupRecord, writeRecord } from "./record.ts";
 
 export interface SetupInit {
@@ -14,6 +20,8 @@ export interface SetupInit {
   readonly registries: readonly string[];
   /** Nothing is written. */
   readonly dryRun: boolean;
+  /** Home of the user whose own settings are meant; those of the machine without. */
+  readonly home?: string | undefined;
 }
 
 /** What became of the files; `before` and `after` are `null` where there is no file. */
@@ -52,18 +60,19 @@ export async function planEngine(engine: EngineName, input: PlanInput): Promise<
  * @throws ERR_SETUP_FILE, ERR_SETUP_UNSUPPORTED, ERR_SETUP_CONFLICT, ERR_SETUP_EDITED, ERR_SETUP_ACCESS
  */
 export async function setUp(files: MachineFiles, init: SetupInit): Promise<SetupResult> {
-  const { engine, mirror } = init;
-  const record = await readRecord(files, engine);
+  const { engine, mirror, home } = init;
+  const record = await readRecord(files, engine, home);
   const recorded = record === undefined ? [] : await stillThere(files, record);
   const isMoved = recorded.length > 0 && record!.mirror !== mirror;
   // Another address of the mirror takes the place of the first: both would be asked otherwise.
   const base = isMoved
-    ? await beforeSetup(files, engine, record!, recorded)
+    ? await beforeSetup(files, init, record!, recorded)
     : new Map<string, string | undefined>();
   const registries = [...new Set([...(isMoved ? record!.registries : []), ...init.registries])];
   const plan = await planEngine(engine, {
     mirror,
     registries,
+    home,
     files: {
       list: files.list,
       read: async (path) => (base.has(path) ? base.get(path) : await files.read(path)),
@@ -107,12 +116,12 @@ export async function setUp(files: MachineFiles, init: SetupInit): Promise<Setup
     await files.copy(path, entry.backup, { overwrite: isOwn });
   }
   // The record is there before the first change, so that whatever has happened can be undone.
-  await writeRecord(files, engine, next);
+  await writeRecord(files, engine, next, home);
   for (const { path, after } of changes) {
     const made = await files.write(path, after);
     if (made.length > 0) {
       next = { ...next, folders: [...made, ...next.folders] };
-      await writeRecord(files, engine, next);
+      await writeRecord(files, engine, next, home);
     }
   }
   const backups = new Map(entries.map(({ path, backup }) => [path, backup]));
@@ -140,7 +149,7 @@ async function stillThere(files: MachineFiles, record: SetupRecord): Promise<Set
 
 async function beforeSetup(
   files: MachineFiles,
-  engine: EngineName,
+  { engine, home }: SetupInit,
   record: SetupRecord,
   recorded: SetupRecord["files"],
 ): Promise<Map<string, string | undefined>> {
@@ -149,7 +158,7 @@ async function beforeSetup(
     if (hashOf((await files.read(path)) ?? "") !== written)
       throw new CodedError(
         "ERR_SETUP_EDITED",
-        `${path} names the mirror ${record.mirror}, and was changed since; run \`shoal setup ${engine} --undo\`, which says what is to be done, then set it up again`,
+        `${path} names the mirror ${record.mirror}, and was changed since; run \`${commandOf(engine, home)} --undo\`, which says what is to be done, then set it up again`,
         { details: { path } },
       );
     base.set(path, backup === null ? undefined : await files.read(backup));

@@ -1,5 +1,5 @@
 import type { MachineFiles } from "./machine-files.ts";
-import type { EngineName } from "./plan.ts";
+import { commandOf, type EngineName } from "./plan.ts";
 import { hashOf, readRecord, type RecordedFile, removeRecord, writeRecord } from "./record.ts";
 import type { ChangedFile, SetupResult } from "./setup.ts";
 
@@ -12,14 +12,15 @@ export async function undo(
   files: MachineFiles,
   engine: EngineName,
   dryRun: boolean,
+  home?: string,
 ): Promise<SetupResult> {
-  const record = await readRecord(files, engine);
+  const record = await readRecord(files, engine, home);
   if (record === undefined)
     return {
       engine,
       state: "unchanged",
       files: [],
-      notes: [`there is nothing to undo: \`shoal setup ${engine}\` has changed nothing here`],
+      notes: [`there is nothing to undo: \`${commandOf(engine, home)}\` has changed nothing here`],
     };
   const changed: ChangedFile[] = [];
   const edited: RecordedFile[] = [];
@@ -44,13 +45,13 @@ export async function undo(
     if (backup !== null) await files.remove(backup);
   }
   if (!dryRun) {
-    if (edited.length > 0) await writeRecord(files, engine, { ...record, files: edited });
+    if (edited.length > 0) await writeRecord(files, engine, { ...record, files: edited }, home);
     else {
       for (const folder of record.folders) await files.removeFolder(folder);
-      await removeRecord(files, engine);
+      await removeRecord(files, engine, home);
     }
   }
-  const again = `then run \`shoal setup ${engine} --undo\` once more`;
+  const again = `then run \`${commandOf(engine, home)} --undo\` once more`;
   return {
     engine,
     state: edited.length > 0 ? "partly-undone" : dryRun ? "dry-run" : "undone",
