@@ -1,4 +1,5 @@
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type LabDaemon, NODE } from "../lab/daemon.ts";
@@ -33,12 +34,14 @@ const CASES: readonly (readonly [setup: string, engine: EngineName, etc: string,
 describe.skipIf(skipped !== undefined)("after `shoal setup`, a plain pull", () => {
   let site: Site;
   let daemon: LabDaemon;
+  let other: LabDaemon;
   const image = createImage([1024, MIB]);
 
   beforeAll(async () => {
-    site = await createSite({ machines: 1 });
+    site = await createSite({ machines: 2 });
     await site.push("library/app", "v1", image);
     daemon = await site.daemon(site.lan.machines[0]!);
+    other = await site.daemon(site.lan.machines[1]!);
   }, 120_000);
   afterAll(async () => await site[Symbol.asyncDispose]());
 
@@ -97,4 +100,62 @@ describe.skipIf(skipped !== undefined)("after `shoal setup`, a plain pull", () =
     const latest = clients.toSorted((a, b) => (a.lastSeenAt < b.lastSeenAt ? 1 : -1))[0]?.engine;
     expect(latest).toBe(client);
   });
+
+  it("of a user without root arrives at the mirror, by settings in the home folder", async (context) => {
+    const USER = "64999";
+    const as = ["setpriv", `--reuid=${USER}`, `--regid=${USER}`, "--clear-groups", "--"];
+    const mayUnshare = await run([...as, "unshare", "--user", "true"]).catch(() => undefined);
+    if (mayUnshare === undefined) return context.skip("users may make no namespaces here");
+    const { host } = site.registry;
+    const home = await mkdtemp(join(tmpdir(), "shoal-home-"));
+    try {
+      const folder = join(home, ".config/containers");
+      await mkdir(folder, { recursive: true });
+      // Files of the user's own, in place of the machine's.
+      const own = `[[registry]]\nlocation = "${host}"\ninsecure = true\n`;
+      await writeFile(join(folder, "registries.conf"), own);
+      await writeFile(
+        join(folder, "storage.conf"),
+        '[storage]\ndriver = "vfs"\n[storage.options.vfs]\nignore_chown_errors = "true"\n',
+      );
+      const env = { PATH: process.env["PATH"], HOME: home, XDG_RUNTIME_DIR: join(home, "run") };
+      await mkdir(env.XDG_RUNTIME_DIR, { mode: 0o700 });
+      const shoal = [NODE, SHOAL, "setup", "podman", "--user", "--mirror", MIRROR];
+      await run([...shoal, "--registry", host], { env });
+      await run(["chown", "-R", `${USER}:${USER}`, home]);
+      const before = (await daemon.status()).traffic.toClientsBytes;
+      const pull = [...as, "podman", "pull", "--quiet", `${host}/library/app:v1`];
+      await run(site.lan.machines[0]!.within(pull), { env });
+      const given = (await daemon.status()).traffic.toClientsBytes - before;
+      expect(given).toBeGreaterThanOrEqual(imageBytes(image));
+      await run([...shoal, "--undo"], { env });
+      expect(await readdir(folder)).toEqual(["registries.conf", "storage.conf"]);
+    } finally {
+      await rm(home, { recursive: true, force: true });
+    }
+  }, 120_000);
+
+  it("is confirmed by `shoal doctor`, which knows a member by what its ports say", async () => {
+    const [here, there] = site.lan.machines;
+    await daemon.peersUp(1);
+    // The ports for the bytes of images are told with the first exchange.
+    await site.copy(here!, "library/app:v1", "mirror");
+    await site.copy(there!, "library/app:v1", "mirror");
+    expect((await other.status()).traffic.fromPeersBytes).toBeGreaterThan(0);
+    const folder = join(site.folder, "doctor");
+    await mkdir(folder);
+    const socket = join(site.folder, "daemon1/shoal.sock");
+    const words = ["doctor", "--json", "--socket", socket, "--root", folder];
+    const out = await run(there!.within([NODE, SHOAL, ...words]));
+    const { checks } = JSON.parse(out) as {
+      checks: { name: string; state: string; found: string }[];
+    };
+    const found = Object.fromEntries(checks.map((check) => [check.name, check]));
+    expect(found["ports"]).toMatchObject({ state: "ok" });
+    expect(found["members"]).toMatchObject({
+      state: "ok",
+      found: `reached: ${here!.address}, at both ports`,
+    });
+    expect(found["disk"]).toBeDefined();
+  }, 60_000);
 });

@@ -89,6 +89,8 @@ export const PeerSchema = z.object({
   id: z.string(),
   state: z.enum(["up", "down"]),
   addresses: z.array(z.string()),
+  /** TCP port of its bulk lane, once it was asked for a key to it. */
+  bulkPort: z.number().int().optional(),
   /** How it was found. */
   source: z.enum(["mdns", "static", "roster", "inbound"]),
   lastSeenAt: z.iso.datetime().optional(),
@@ -134,6 +136,8 @@ export const StatusSchema = z.object({
   site: z.string().optional(),
   mirror: z.array(z.string()),
   swarm: z.array(z.string()),
+  /** TCP port that the bytes of images come and go by; absent when there is none. */
+  bulkPort: z.number().int().optional(),
   mdns: z.enum(["on", "off", "failing"]),
   peersUp: z.number().int().nonnegative(),
   store: z.object({
@@ -144,6 +148,8 @@ export const StatusSchema = z.object({
     freeBytes: bytes,
     /** What the store may take: its quota, or what the disk has above the floor. */
     capacityBytes: bytes.optional(),
+    /** Nothing is stored below so much free space. */
+    minFreeBytes: bytes.optional(),
   }),
   traffic: z.object({
     fromUpstreamBytes: bytes,
@@ -163,6 +169,30 @@ export const StatusSchema = z.object({
         lastSeenAt: z.iso.datetime(),
       }),
     )
+    .optional(),
+  /** Where the daemon looks for logins, and what it finds there as its own user; never a login. */
+  logins: z
+    .object({
+      files: z.array(
+        z.object({
+          path: z.string(),
+          state: z.enum(["read", "missing", "unreadable", "broken"]),
+        }),
+      ),
+      /** Credential helpers that the files name. */
+      helpers: z.array(
+        z.object({
+          name: z.string(),
+          allowed: z.boolean(),
+          /** What the configuration has to say, where it is not allowed and could be. */
+          setting: z.string().optional(),
+          /** Absent when it is in no folder of the daemon's `PATH`, or is not allowed. */
+          program: z.string().optional(),
+          /** What was wrong when it was last asked. */
+          failure: z.string().optional(),
+        }),
+      ),
+    })
     .optional(),
   transfers: z.number().int().nonnegative(),
   audit: AuditStatusSchema.optional(),

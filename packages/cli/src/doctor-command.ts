@@ -1,8 +1,10 @@
 import { type ApiClient, CodedError, hasCode, type PeerList, type Status } from "@shoal/api";
-import { type Check, failed, ok } from "./doctor/check.ts";
+import { type Check, failed, ok, skipped } from "./doctor/check.ts";
 import { checkEngines } from "./doctor/engine-checks.ts";
-import { checkClock, checkCredentials, checkDisk, checkMirror } from "./doctor/machine-checks.ts";
-import { checkNetwork, tcpProbe } from "./doctor/network-checks.ts";
+import { checkClock, checkDisk, checkMirror } from "./doctor/machine-checks.ts";
+import { checkLogins } from "./doctor/login-checks.ts";
+import { checkNetwork } from "./doctor/network-checks.ts";
+import { portProbes } from "./doctor/port-probes.ts";
 import { formatAge, wrapBeside } from "./format.ts";
 import { createMachineFiles } from "./setup/machine-files.ts";
 import type { Terminal } from "./terminal.ts";
@@ -13,7 +15,6 @@ const DEFAULT_MIRROR = "127.0.0.1:5055";
 export interface DoctorInit {
   readonly terminal: Terminal;
   readonly env: Readonly<Record<string, string | undefined>>;
-  readonly uid: number;
   /** The folder that stands for `/` where engines' files are looked for. */
   readonly root: string;
   readonly signal: AbortSignal;
@@ -25,14 +26,20 @@ export async function examine(client: ApiClient, init: DoctorInit): Promise<read
   const [daemon, status, peers] = await askDaemon(client, terminal.now(), signal);
   const mirrors = (status?.mirror ?? [DEFAULT_MIRROR]).map(reachable);
   const files = createMachineFiles(init.root);
-  const engines = await checkEngines({ files, mirrors, status, nowMs: terminal.now() });
+  const engines = await checkEngines({
+    files,
+    mirrors,
+    status,
+    nowMs: terminal.now(),
+    home: init.env["HOME"],
+  });
   return [
     daemon,
     await checkMirror(mirrors[0] ?? DEFAULT_MIRROR, signal),
     ...engines,
     ...(status === undefined || peers === undefined
-      ? []
-      : await checkNetwork(status, peers, tcpProbe)),
+      ? [skipped("site", "only a daemon that runs tells its members, ports and free disk")]
+      : await checkNetwork(status, peers, portProbes)),
     ...(status === undefined
       ? []
       : [
@@ -43,7 +50,7 @@ export async function examine(client: ApiClient, init: DoctorInit): Promise<read
           ),
           checkDisk(status),
         ]),
-    await checkCredentials(init.env, init.uid),
+    ...checkLogins(status?.logins),
   ];
 }
 

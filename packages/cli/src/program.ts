@@ -293,8 +293,8 @@ export function createProgram(context: ProgramContext): Command {
     .action(
       async (options: CommonOptions & { root: string }) =>
         await withClient(options, async (client) => {
-          const { env, uid } = context;
-          const checks = await examine(client, { terminal, env, uid, root: options.root, signal });
+          const { env } = context;
+          const checks = await examine(client, { terminal, env, root: options.root, signal });
           print({ checks }, options, () => doctorLines(checks, terminal.columns));
           return checks.some(({ state }) => state === "failed") ? EXIT.failed : EXIT.ok;
         }),

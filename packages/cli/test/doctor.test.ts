@@ -1,19 +1,16 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { once } from "node:events";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, createServer as createTcpServer, type Socket } from "node:net";
 import { join } from "node:path";
 import type { Peer, Status } from "@shoal/api";
 import { startScriptedDaemon } from "@shoal/api/testing";
 import { describe, expect, it, test } from "vitest";
 import type { Check } from "../src/doctor/check.ts";
 import { checkEngines } from "../src/doctor/engine-checks.ts";
-import {
-  checkClock,
-  checkCredentials,
-  checkDisk,
-  checkMirror,
-} from "../src/doctor/machine-checks.ts";
-import { checkNetwork, parseAddress, tcpProbe } from "../src/doctor/network-checks.ts";
+import { checkLogins } from "../src/doctor/login-checks.ts";
+import { checkClock, checkDisk, checkMirror } from "../src/doctor/machine-checks.ts";
+import { checkNetwork, parseAddress } from "../src/doctor/network-checks.ts";
+import { type Answer, portProbes } from "../src/doctor/port-probes.ts";
 import { MIB, shoal, STARTED, status, temporaryFolder } from "./fixtures.ts";
 
 const NOW_MS = Date.parse(STARTED) + 3_600_000;
@@ -39,6 +36,12 @@ async function answering(statusCode: number, headers: Record<string, string> = {
 const states = (checks: readonly Check[]) =>
   Object.fromEntries(checks.map(({ name, state }) => [name, state]));
 
+/** What a folder has, where all that there is are these paths. */
+function namesIn(texts: Readonly<Record<string, string>>, folder: string): readonly string[] {
+  const below = Object.keys(texts).filter((path) => path.startsWith(`${folder}/`));
+  return [...new Set(below.map((path) => path.slice(folder.length + 1).split("/")[0]!))];
+}
+
 describe("engines", () => {
   const DOCKER = { "/etc/docker/daemon.json": `{"registry-mirrors": ["http://${MIRROR}"]}` };
 
@@ -49,10 +52,11 @@ describe("engines", () => {
   ): Promise<readonly Check[]> {
     const files = {
       read: async (path: string) => texts[path],
-      list: async (folder: string) => (folder === "/usr/bin" ? programs : []),
+      list: async (folder: string) => (folder === "/usr/bin" ? programs : namesIn(texts, folder)),
     };
     const mirrors = ["[::1]:5055", MIRROR];
-    return await checkEngines({ files, mirrors, status: { ...status, clients }, nowMs: NOW_MS });
+    const told = { ...status, clients };
+    return await checkEngines({ files, mirrors, status: told, nowMs: NOW_MS, home: "/home/me" });
   }
 
   it("are skipped where there are none", async () => {
@@ -101,6 +105,79 @@ describe("engines", () => {
     },
   );
 
+  const PODMAN = {
+    "/etc/containers/registries.conf.d/shoal.conf": `[[registry]]\nprefix = "docker.io"\n[[registry.mirror]]\nlocation = "${MIRROR}/docker.io"\ninsecure = true\n`,
+  };
+  const OWN = "/home/me/.config/containers/registries.conf";
+  const HOSTS = `[host."http://${MIRROR}"]\n`;
+
+  it.each<[string, string, Readonly<Record<string, string>>, string, RegExp, string]>([
+    [
+      "a user's own registries.conf",
+      "podman",
+      { ...PODMAN, [OWN]: "" },
+      "failed",
+      /settings of your own/,
+      "shoal setup podman --user",
+    ],
+    [
+      "an entry for part of a registry",
+      "podman",
+      { ...PODMAN, "/etc/containers/registries.conf": '[[registry]]\nprefix = "docker.io/x"\n' },
+      "warning",
+      /past the mirror for docker\.io\/x/,
+      `location = "${MIRROR}/…"`,
+    ],
+    [
+      "an entry for another registry",
+      "podman",
+      {
+        ...PODMAN,
+        "/home/me/.config/containers/registries.conf.d/a.conf":
+          '[[registry]]\nlocation = "a.lan:5000"\n',
+      },
+      "warning",
+      /a\.lan:5000/,
+      "--registry a.lan:5000",
+    ],
+    [
+      "a folder of a registry's own",
+      "containerd",
+      {
+        "/etc/containerd/config.toml":
+          'version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "/etc/containerd/certs.d"\n',
+        "/etc/containerd/certs.d/_default/hosts.toml": HOSTS,
+        "/etc/containerd/certs.d/ghcr.io/ca.crt": "",
+      },
+      "warning",
+      /certs\.d\/ghcr\.io/,
+      "_default/hosts.toml",
+    ],
+    [
+      "an entry of k3s",
+      "k3s",
+      {
+        "/etc/rancher/k3s/registries.yaml": `mirrors:\n  "*":\n    endpoint: ["http://${MIRROR}"]\n  quay.io:\n`,
+      },
+      "warning",
+      /past the mirror for quay\.io/,
+      "endpoints",
+    ],
+  ])("are told of %s that goes past Shoal", async (_what, program, texts, state, found, remedy) => {
+    const [check] = await engines([program], texts);
+    expect(check).toMatchObject({ state, found: expect.stringMatching(found) as string });
+    expect(check!.remedy).toContain(remedy);
+  });
+
+  it("are set up by a user's own files, too", async () => {
+    const own = Object.values(PODMAN)[0]!;
+    const drop = "/home/me/.config/containers/registries.conf.d/shoal.conf";
+    const seen = [{ engine: "podman", lastSeenAt: STARTED }];
+    expect(states(await engines(["podman"], { [OWN]: "", [drop]: own }, seen))).toEqual({
+      podman: "ok",
+    });
+  });
+
   it("tell of files that can't be understood", async () => {
     const [docker] = await engines(["dockerd"], { "/etc/docker/daemon.json": "{" });
     expect(docker).toMatchObject({ state: "failed" });
@@ -114,6 +191,7 @@ describe("the network", () => {
     id: "12D3KooWOther",
     state: "up",
     addresses: ["10.0.0.2:5056"],
+    bulkPort: 5059,
     source: "mdns",
     strikes: 0,
     ...change,
@@ -122,35 +200,55 @@ describe("the network", () => {
   async function network(
     change: Partial<Status>,
     peers: readonly Peer[],
-    closed: readonly string[] = [],
+    others: Readonly<Record<string, Answer>> = {},
   ): Promise<Record<string, string>> {
-    const probe = async (host: string, port: number) => !closed.includes(`${host}:${port}`);
+    const probe = async (host: string, port: number) => others[`${host}:${port}`] ?? "shoal";
     const list = { self: "12D3KooWSelf", peers: [...peers] };
-    const checks = await checkNetwork({ ...site, ...change }, list, probe);
+    const checks = await checkNetwork({ ...site, ...change }, list, { swarm: probe, bulk: probe });
     for (const check of checks)
       if (check.state === "warning" || check.state === "failed") expect(check.remedy).toBeTruthy();
     return states(checks);
   }
 
-  it.each<[string, Partial<Status>, readonly Peer[], readonly string[], Record<string, string>]>([
-    ["all well", {}, [peer()], [], { site: "ok", multicast: "ok", ports: "ok", members: "ok" }],
-    ["alone", {}, [], [], { site: "warning", multicast: "warning", ports: "ok" }],
-    ["a member down", {}, [peer({ state: "down" })], [], { site: "warning", multicast: "warning" }],
-    ["found otherwise", {}, [peer({ source: "static" })], [], { multicast: "warning" }],
-    ["mDNS failing", { mdns: "failing" }, [peer()], [], { multicast: "failed" }],
-    ["mDNS off", { mdns: "off" }, [peer({ source: "static" })], [], { multicast: "ok" }],
-    ["mDNS off, alone", { mdns: "off" }, [], [], { multicast: "warning" }],
-    ["no port", { swarm: [] }, [peer()], [], { ports: "failed" }],
-    ["own port closed", {}, [peer()], ["10.0.0.1:5056"], { ports: "failed" }],
-    ["own bulk port closed", {}, [peer()], ["10.0.0.1:5058"], { ports: "warning" }],
-    ["a member's port closed", {}, [peer()], ["10.0.0.2:5056"], { members: "warning" }],
-    ["a member's bulk port closed", {}, [peer()], ["10.0.0.2:5058"], { members: "warning" }],
-  ])("%s", async (_what, change, peers, closed, expected) => {
-    expect(await network(change, peers, closed)).toMatchObject(expected);
+  it.each<
+    [
+      string,
+      Partial<Status>,
+      readonly Peer[],
+      Readonly<Record<string, Answer>>,
+      Record<string, string>,
+    ]
+  >([
+    ["all well", {}, [peer()], {}, { site: "ok", multicast: "ok", ports: "ok", members: "ok" }],
+    ["alone", {}, [], {}, { site: "warning", multicast: "warning", ports: "ok" }],
+    ["a member down", {}, [peer({ state: "down" })], {}, { site: "warning", multicast: "warning" }],
+    ["found otherwise", {}, [peer({ source: "static" })], {}, { multicast: "warning" }],
+    ["mDNS failing", { mdns: "failing" }, [peer()], {}, { multicast: "failed" }],
+    ["mDNS off", { mdns: "off" }, [peer({ source: "static" })], {}, { multicast: "ok" }],
+    ["mDNS off, alone", { mdns: "off" }, [], {}, { multicast: "warning" }],
+    ["no port", { swarm: [] }, [peer()], {}, { ports: "failed" }],
+    ["own port closed", {}, [peer()], { "10.0.0.1:5056": "closed" }, { ports: "failed" }],
+    ["another at it", {}, [peer()], { "10.0.0.1:5056": "other" }, { ports: "failed" }],
+    ["no bulk port", { bulkPort: undefined }, [], {}, { ports: "warning" }],
+    ["own bulk port closed", {}, [peer()], { "10.0.0.1:5058": "closed" }, { ports: "warning" }],
+    ["another at it", {}, [peer()], { "10.0.0.1:5058": "other" }, { ports: "warning" }],
+    [
+      "a bulk port of its own",
+      { bulkPort: 6 },
+      [],
+      { "10.0.0.1:6": "closed" },
+      { ports: "warning" },
+    ],
+    ["a member's port closed", {}, [peer()], { "10.0.0.2:5056": "closed" }, { members: "warning" }],
+    ["another at it", {}, [peer()], { "10.0.0.2:5056": "other" }, { members: "warning" }],
+    ["its bulk port closed", {}, [peer()], { "10.0.0.2:5059": "closed" }, { members: "warning" }],
+    ["its bulk port untold", {}, [peer({ bulkPort: undefined })], {}, { members: "ok" }],
+  ])("%s", async (_what, change, peers, others, expected) => {
+    expect(await network(change, peers, others)).toMatchObject(expected);
   });
 
   it("of a machine without a site", async () => {
-    const checks = await checkNetwork(status, { self: "a", peers: [] }, async () => true);
+    const checks = await checkNetwork(status, { self: "a", peers: [] }, portProbes);
     expect(states(checks)).toEqual({ site: "warning", multicast: "skipped", ports: "skipped" });
   });
 
@@ -165,14 +263,28 @@ describe("the network", () => {
     expect(parseAddress(text)).toEqual(address);
   });
 
-  it("is probed by connecting", async () => {
-    let port: number;
-    {
-      await using server = await answering(200);
-      port = Number(server.host.split(":")[1]);
-      expect(await tcpProbe("127.0.0.1", port)).toBe(true);
-    }
-    expect(await tcpProbe("127.0.0.1", port)).toBe(false);
+  it("is probed by what a port says: nothing, an echo, HTTP and silence are no member", async () => {
+    const listen = async (answer: (socket: Socket) => void) => {
+      const server = createTcpServer(answer).listen(0, "127.0.0.1");
+      await once(server, "listening");
+      return { port: (server.address() as AddressInfo).port, server };
+    };
+    const http = await answering(200);
+    const [echo, silent, closing] = await Promise.all([
+      listen((socket) => socket.pipe(socket)),
+      listen((socket) => socket.resume()),
+      listen((socket) => socket.end()),
+    ]);
+    const others = [Number(http.host.split(":")[1]), echo.port, silent.port, closing.port];
+    const probed = others.flatMap((port) => [
+      portProbes.swarm("127.0.0.1", port),
+      portProbes.bulk("127.0.0.1", port),
+    ]);
+    expect(await Promise.all(probed)).toEqual(probed.map(() => "other"));
+    await http[Symbol.asyncDispose]();
+    for (const { server } of [echo, silent, closing]) server.close();
+    expect(await portProbes.swarm("127.0.0.1", others[0]!)).toBe("closed");
+    expect(await portProbes.bulk("127.0.0.1", others[0]!)).toBe("closed");
   });
 });
 
@@ -209,26 +321,47 @@ test("without a registry that answers the clock is skipped", async () => {
 });
 
 test.each([
-  [100 * MIB, "failed"],
-  [1000 * MIB, "warning"],
-  [5000 * MIB, "ok"],
-] as const)("%i bytes of free disk are %s", (freeBytes, state) => {
-  expect(checkDisk({ ...status, store: { ...status.store, freeBytes } }).state).toBe(state);
-});
+  [1000 * MIB, 1001 * MIB, "failed"],
+  [1000 * MIB, 1000 * MIB, "ok"],
+  [1000 * MIB, undefined, "warning"],
+  [5000 * MIB, undefined, "ok"],
+] as const)(
+  "%i bytes of free disk above a floor of %s are %s",
+  (freeBytes, minFreeBytes, state) => {
+    const store = { ...status.store, freeBytes, minFreeBytes };
+    expect(checkDisk({ ...status, store }).state).toBe(state);
+  },
+);
 
-test.each([
-  [undefined, "ok"],
-  ['{"auths": {}}', "ok"],
-  ["{", "failed"],
-  ["7", "failed"],
-])("credentials of %s are %s", async (text, state) => {
-  await using folder = await temporaryFolder();
-  const env = { HOME: folder.path, XDG_RUNTIME_DIR: folder.path };
-  await mkdir(join(folder.path, ".docker"));
-  if (text !== undefined) await writeFile(join(folder.path, ".docker/config.json"), text);
-  const check = await checkCredentials(env, 4_000_000);
-  expect(check.state).toBe(state);
-  if (text !== undefined) expect(check.found).toContain(".docker/config.json");
+type Logins = NonNullable<Status["logins"]>;
+
+test.each<[string, Logins["files"], Logins["helpers"], readonly string[], string]>([
+  ["no file", [{ path: "/a", state: "missing" }], [], ["ok"], "public images"],
+  ["a file", [{ path: "/a", state: "read" }], [], ["ok"], "/a"],
+  ["a locked file", [{ path: "/a", state: "unreadable" }], [], ["failed"], "chown"],
+  ["a broken file", [{ path: "/a", state: "broken" }], [], ["failed"], "mend"],
+  [
+    "a helper that is not allowed",
+    [],
+    [{ name: "pass", allowed: false, setting: "upstream: { credentialHelpers: [pass] }" }],
+    ["ok", "warning"],
+    "upstream: { credentialHelpers: [pass] }",
+  ],
+  ["what is no helper", [], [{ name: "../x", allowed: false }], ["ok", "warning"], "take it out"],
+  ["no program", [], [{ name: "pass", allowed: true }], ["ok", "failed"], "PATH"],
+  [
+    "a helper that fails",
+    [],
+    [{ name: "pass", allowed: true, program: "/bin/p", failure: "it ended with exit code 3" }],
+    ["ok", "failed"],
+    "echo HOST | /bin/p get",
+  ],
+  ["a helper", [], [{ name: "pass", allowed: true, program: "/bin/p" }], ["ok", "ok"], "/bin/p"],
+])("logins by %s", (_what, files, helpers, expected, told) => {
+  const checks = checkLogins({ files, helpers });
+  expect(checks.map(({ state }) => state)).toEqual(expected);
+  const { found, remedy = "" } = checks.at(-1)!;
+  expect(`${found} ${remedy}`).toContain(told);
 });
 
 describe("shoal doctor", () => {
@@ -275,6 +408,6 @@ describe("shoal doctor", () => {
     const { code, out } = await shoal(words, { env: { HOME: folder.path } });
     expect(code).toBe(1);
     expect(out).toMatch(/^✗ daemon/m);
-    expect(out).toMatch(/^✓ credentials/m);
+    expect(out).toMatch(/^– credentials/m);
   });
 });

@@ -12,6 +12,7 @@ import {
   createCredentialHelpers,
   createEnvironmentCredentials,
   createUpstream,
+  describeLogins,
   firstOf,
   isReadOverTls,
 } from "@shoal/upstream";
@@ -74,13 +75,11 @@ export async function startDaemon(
   const metrics = traffic.register;
 
   await makeStateFolder(configuration.state);
+  const room = await storeRoom(configuration);
   const store = stack.use(
     await openFileStore(
       { clock, logger, metrics },
-      {
-        directory: join(configuration.state, "store"),
-        ...(await storeRoom(configuration)),
-      },
+      { directory: join(configuration.state, "store"), ...room },
     ),
   );
   const audit = stack.use(await startAudit({ clock, logger, metrics }, configuration));
@@ -88,6 +87,7 @@ export async function startDaemon(
   const tokenFile = configuration.site.tokenFile ?? join(configuration.state, "site-token");
   const token = await initialToken({ logger }, tokenFile, environment.env);
   const homeDir = environment.env["HOME"] ?? homedir();
+  const authFiles = { env: environment.env, homeDir, uid: environment.uid };
   const helpers = createCredentialHelpers(
     { clock, logger },
     { allowed: configuration.upstream.credentialHelpers, env: environment.env },
@@ -104,10 +104,7 @@ export async function startDaemon(
         certificateFolders: certificateFolders({ env: environment.env, homeDir }),
         credentials: firstOf(
           createEnvironmentCredentials({ logger }, environment.env),
-          createAuthFileCredentials(
-            { logger, helpers },
-            { env: environment.env, homeDir, uid: environment.uid },
-          ),
+          createAuthFileCredentials({ logger, helpers }, authFiles),
         ),
       },
     ),
@@ -190,6 +187,8 @@ export async function startDaemon(
     traffic,
     clients,
     audit,
+    minFreeBytes: room.minFreeBytes,
+    logins: async () => await describeLogins(helpers, authFiles),
     startedAt: new Date(clock.wallNow()).toISOString(),
     mirrorAddresses: () => mirrorListening.addresses,
   };

@@ -2,7 +2,7 @@ import type { Peer, PeerList, Status } from "@shoal/api";
 import type { Network } from "@shoal/network";
 import type { Store } from "@shoal/store";
 import type { Swarm } from "@shoal/swarm";
-import type { Upstream } from "@shoal/upstream";
+import type { LoginSources, Upstream } from "@shoal/upstream";
 import type { Audit } from "./audit/audit.ts";
 import type { Configuration } from "./configuration.ts";
 import type { ClientSightings } from "./mirror/clients.ts";
@@ -21,6 +21,9 @@ export interface StatusSources {
   readonly traffic: Traffic;
   readonly clients: ClientSightings;
   readonly audit: Pick<Audit, "status">;
+  /** Nothing is stored below so much free space. */
+  readonly minFreeBytes: number;
+  readonly logins: () => Promise<LoginSources>;
   readonly startedAt: string;
   readonly mirrorAddresses: () => readonly string[];
 }
@@ -29,6 +32,7 @@ export interface StatusSources {
 export async function statusOf(parts: StatusSources): Promise<Status> {
   const { configuration, store, upstream, network, swarm, traffic } = parts;
   const site = parts.site.id();
+  const bulkPort = network.bulkPort();
   return {
     version: VERSION,
     peerId: network.self,
@@ -37,9 +41,10 @@ export async function statusOf(parts: StatusSources): Promise<Status> {
     ...(site === undefined ? {} : { site }),
     mirror: [...parts.mirrorAddresses()],
     swarm: [...network.listenAddresses()],
+    ...(bulkPort === undefined ? {} : { bulkPort }),
     mdns: network.mdns(),
     peersUp: network.members().length,
-    store: await store.usage(),
+    store: { ...(await store.usage()), minFreeBytes: parts.minFreeBytes },
     traffic: {
       fromUpstreamBytes: traffic.total("shoal_swarm_received_bytes_total", "upstream"),
       fromPeersBytes: traffic.total("shoal_swarm_received_bytes_total", "peers"),
@@ -50,6 +55,7 @@ export async function statusOf(parts: StatusSources): Promise<Status> {
       engine,
       lastSeenAt: new Date(lastSeenMs).toISOString(),
     })),
+    logins: loginsField(await parts.logins()),
     transfers: swarm.transfers().length,
     audit: parts.audit.status(),
     registries: upstream.health().map(({ registry, backOffUntilMs, lastErrorCode, pullLimit }) => ({
@@ -69,16 +75,21 @@ export function peersOf({ network, swarm }: Pick<StatusSources, "network" | "swa
   return {
     self: network.self,
     ...zoneField(network, network.self),
-    peers: network.peers().map(({ id, state, addresses, source, lastSeenMs }) => ({
+    peers: network.peers().map(({ id, state, addresses, bulkPort, source, lastSeenMs }) => ({
       id,
       state,
       addresses: [...addresses],
+      ...(bulkPort === undefined ? {} : { bulkPort }),
       source,
       lastSeenAt: new Date(lastSeenMs).toISOString(),
       ...conductOf(suspects.get(id)),
       ...zoneField(network, id),
     })),
   };
+}
+
+function loginsField({ files, helpers }: LoginSources): Status["logins"] {
+  return { files: [...files], helpers: [...helpers] };
 }
 
 function zoneField(network: Network, peer: Network["self"]): { zone?: string } {

@@ -8,7 +8,9 @@ const GIB = 1024 ** 3;
 export async function storeRoom({
   state,
   store,
-}: Pick<Configuration, "state" | "store">): Promise<Omit<FileStoreInit, "directory">> {
+}: Pick<Configuration, "state" | "store">): Promise<
+  Omit<FileStoreInit, "directory"> & { readonly minFreeBytes: number }
+> {
   return {
     minFreeBytes: store.minFreeBytes ?? (await defaultFloor(state)),
     highWaterPercent: store.highWaterPercent,

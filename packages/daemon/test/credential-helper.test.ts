@@ -1,6 +1,7 @@
 import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createApiClient } from "@shoal/api";
 import { createScriptedRegistry, type ScriptedAuth } from "@shoal/upstream/testing";
 import { describe, expect, it } from "vitest";
 import { createLogger } from "../src/logging.ts";
@@ -28,6 +29,10 @@ async function setUp(auth: ScriptedAuth, script: string, allowed: readonly strin
     registry,
     image: registry.addImage("team/app", "v1", [300_000]),
     logged: () => logged.join("\n"),
+    status: async () => {
+      await using api = createApiClient({ socketPath: daemon.socket });
+      return await api.status();
+    },
     get: async (path: string) => await fetch(daemon.url(`team/app/${path}`)),
     asked: async () => await readFile(join(bin, "asked"), "utf8").catch(() => ""),
     async [Symbol.asyncDispose]() {
@@ -53,6 +58,17 @@ describe("a registry whose login a credential helper has", () => {
     expect(Buffer.from(await blob.arrayBuffer()).equals(layer!.bytes)).toBe(true);
     expect(await t.asked()).toBe(`get ${t.registry.registry}\n`);
     expect(t.logged()).not.toContain(SECRET);
+    const { logins, store, bulkPort } = await t.status();
+    expect(logins?.helpers).toEqual([
+      {
+        name: "lab",
+        allowed: true,
+        program: expect.stringMatching(/docker-credential-lab$/) as string,
+      },
+    ]);
+    expect(logins?.files.map(({ state }) => state)).toEqual(["missing", "missing", "read"]);
+    expect([store.minFreeBytes, bulkPort]).toEqual([0, undefined]);
+    expect(JSON.stringify(logins)).not.toContain(SECRET);
   });
 
   it.each([

@@ -40,6 +40,8 @@ export interface BulkClient {
   take(): FramedStream | undefined;
   /** Begins a connection if there is none. */
   prepare(): void;
+  /** The member's bulk port, once a key was asked for. */
+  readonly port: number | undefined;
   /** Whether there are connections, in use all of them or about to be there. */
   readonly promising: boolean;
   /** Whether a pooled stream is to be used for another request: a better one might be had. */
@@ -140,6 +142,9 @@ export function createBulkClient(init: BulkClientInit): BulkClient {
   }
 
   return {
+    get port() {
+      return current?.grant.port;
+    },
     get promising() {
       return streams.size + opening > 0;
     },

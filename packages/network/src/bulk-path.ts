@@ -30,6 +30,8 @@ export interface BulkListenInit {
 
 /** The bulk lane over TLS, with keys that members grant each other over their admitted connections. */
 export interface BulkPath extends AsyncDisposable {
+  /** Where it listens. */
+  readonly port: number | undefined;
   listen(init: BulkListenInit): Promise<void>;
   /** Answers a member that asks for a key. */
   answerKeys(stream: FramedStream, peer: PeerIdString, signal: AbortSignal): Promise<void>;
@@ -57,6 +59,9 @@ export function createBulkPath({ clock, logger, limits, connections }: BulkPathI
   }
 
   return {
+    get port() {
+      return server?.port;
+    },
     async listen({ hosts, port, serve }) {
       server = await startBulkServer({
         hosts,

@@ -39,6 +39,8 @@ export const LANES: Readonly<Record<Lane, LaneSettings>> = {
 /** Requests to one peer over one connection: a few persistent streams a lane, one request at a time on each. */
 export interface PeerLanes {
   readonly connection: Connection;
+  /** The member's port of a faster way for the bulk lane, once it has told it. */
+  readonly bulkPort: number | undefined;
   request(lane: Lane, frame: Uint8Array, options?: AbortOptions): Promise<Uint8Array>;
   /** Bulk requests are to be expected. */
   prepare(): void;
@@ -151,6 +153,9 @@ export function createPeerLanes(
 
   return {
     connection,
+    get bulkPort() {
+      return bulk.port;
+    },
     prepare: () => bulk.prepare(),
     async request(lane, frame, options = {}) {
       options.signal?.throwIfAborted();

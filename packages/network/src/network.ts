@@ -109,6 +109,8 @@ export interface Network extends PeerTransport, AsyncDisposable {
   mdns(): "on" | "off" | "failing";
   /** `ip:port` where members reach this machine. */
   listenAddresses(): readonly string[];
+  /** TCP port of the bulk lane, when there is one. */
+  bulkPort(): number | undefined;
 }
 
 export const DEFAULT_SWARM_PORT = 5056;
@@ -379,6 +381,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     certificateOf: (peer) => membership.standingOf(peer)?.certificate,
     peers: () => peerStatuses({ roster, membership, finder, wallNowMs: clock.wallNow() }),
     mdns: () => finder?.mdns() ?? "off",
+    bulkPort: () => bulkPath.port,
     listenAddresses: () =>
       (node?.getMultiaddrs() ?? []).flatMap((address) => {
         const endpoint = endpointOf(address);

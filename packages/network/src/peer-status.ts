@@ -10,6 +10,8 @@ export interface PeerStatus {
   readonly id: PeerIdString;
   readonly state: "up" | "down";
   readonly addresses: readonly string[];
+  /** TCP port of its bulk lane, once a key to it was asked for. */
+  readonly bulkPort?: number | undefined;
   readonly source: PeerSource;
   /** Wall-clock milliseconds. */
   readonly lastSeenMs: number;
@@ -18,7 +20,7 @@ export interface PeerStatus {
 /** All that were ever admitted, and those that are up now. */
 export function peerStatuses(known: {
   readonly roster: Pick<Roster, "list">;
-  readonly membership: Pick<Membership, "peers" | "has">;
+  readonly membership: Pick<Membership, "peers" | "has" | "lanes">;
   readonly finder: Pick<Finder, "endpointsOf" | "sourceOf"> | undefined;
   readonly wallNowMs: number;
 }): PeerStatus[] {
@@ -36,6 +38,7 @@ export function peerStatuses(known: {
         addresses: (endpoints.length > 0 ? endpoints : (finder?.endpointsOf(id) ?? [])).map(
           formatEndpoint,
         ),
+        bulkPort: membership.lanes(id)?.bulkPort,
         source: finder?.sourceOf(id) ?? "inbound",
         lastSeenMs: seenMs,
       };

@@ -1,6 +1,6 @@
 import { hasCode, type Status } from "@shoal/api";
 import { formatAge } from "../format.ts";
-import { type EngineName, ENGINES, type FileReader } from "../setup/plan.ts";
+import { type EngineName, type EnginePlan, ENGINES, type FileReader } from "../setup/plan.ts";
 import { planEngine } from "../setup/setup.ts";
 import { type Check, failed, ok, skipped, warning } from "./check.ts";
 
@@ -29,6 +29,8 @@ export interface EngineChecksInit {
   readonly mirrors: readonly string[];
   readonly status: Pick<Status, "clients" | "startedAt"> | undefined;
   readonly nowMs: number;
+  /** Home folder of the user who asks. */
+  readonly home?: string | undefined;
 }
 
 /** Whether the files of each engine that is installed name the mirror, and it has asked there. */
@@ -46,7 +48,7 @@ export async function checkEngines(init: EngineChecksInit): Promise<readonly Che
   );
   const isAnySetUp = outcomes.some(({ outcome }) => outcome.isSetUp);
   return outcomes.map(({ engine, outcome }) => {
-    if (outcome.isSetUp) return seen(engine, outcome.apply, init);
+    if (outcome.isSetUp) return seen(engine, outcome.plan, init);
     // One engine may be meant to pull by itself, but not all of them.
     const told = isAnySetUp ? warning : failed;
     return told(engine, outcome.found, outcome.remedy);
@@ -54,21 +56,25 @@ export async function checkEngines(init: EngineChecksInit): Promise<readonly Che
 }
 
 type Outcome =
-  | { readonly isSetUp: true; readonly apply: string | undefined }
+  | { readonly isSetUp: true; readonly plan: EnginePlan }
   | { readonly isSetUp: false; readonly found: string; readonly remedy: string };
 
-async function lookAt(engine: EngineName, { files, mirrors }: EngineChecksInit): Promise<Outcome> {
+async function lookAt(engine: EngineName, init: EngineChecksInit): Promise<Outcome> {
   try {
-    for (const mirror of mirrors) {
-      // Who has written the settings by hand may have named this one alone.
-      const plan = await planEngine(engine, { files, mirror, registries: ["docker.io"] });
-      if (plan.files.every(({ before, after }) => before === after))
-        return { isSetUp: true, apply: plan.apply };
-    }
+    const machine = await setUpPlan(engine, init);
+    // What a user has in the home folder counts for that user.
+    const own = engine === "podman" ? await setUpPlan(engine, init, init.home) : machine;
+    if (own !== undefined) return { isSetUp: true, plan: own };
+    if (machine === undefined)
+      return {
+        isSetUp: false,
+        found: "its files don't name the mirror",
+        remedy: `sudo shoal setup ${engine}`,
+      };
     return {
       isSetUp: false,
-      found: "its files don't name the mirror",
-      remedy: `sudo shoal setup ${engine}`,
+      found: `set up for the machine, but settings of your own in ${init.home}/.config/containers go past the mirror`,
+      remedy: `shoal setup ${engine} --user`,
     };
   } catch (error) {
     const codes = ["ERR_SETUP_FILE", "ERR_SETUP_UNSUPPORTED", "ERR_SETUP_CONFLICT"] as const;
@@ -82,11 +88,41 @@ async function lookAt(engine: EngineName, { files, mirrors }: EngineChecksInit):
   }
 }
 
+/** What a set-up would do, if it would change nothing. */
+async function setUpPlan(
+  engine: EngineName,
+  { files, mirrors }: EngineChecksInit,
+  home?: string,
+): Promise<EnginePlan | undefined> {
+  let fault: unknown;
+  for (const mirror of mirrors) {
+    try {
+      // Who has written the settings by hand may have named this one alone.
+      const plan = await planEngine(engine, { files, mirror, registries: ["docker.io"], home });
+      if (plan.files.every(({ before, after }) => before === after)) return plan;
+    } catch (error) {
+      // They may be in the way of one address because they name another.
+      fault ??= error;
+    }
+  }
+  if (fault !== undefined) throw fault;
+  return undefined;
+}
+
 function seen(
   engine: EngineName,
-  apply: string | undefined,
+  { apply, bypasses }: EnginePlan,
   { status, nowMs }: EngineChecksInit,
 ): Check {
+  const [first] = bypasses;
+  if (first !== undefined) {
+    const others = bypasses.slice(1).map(({ registries }) => registries);
+    return warning(
+      engine,
+      `set up, but settings of its own in ${first.path} lead past the mirror for ${[first.registries, ...others].join(", ")}`,
+      first.todo,
+    );
+  }
   if (status?.clients === undefined) return ok(engine, "its files name the mirror");
   const [client] = status.clients
     .filter((one) => CLIENTS[engine].includes(one.engine))

@@ -1,5 +1,3 @@
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import type { Status } from "@shoal/api";
 import { formatBytes } from "../format.ts";
 import { type Check, failed, ok, skipped, warning } from "./check.ts";
@@ -9,8 +7,7 @@ const CLOCK_WARNING_MS = 30_000;
 const CLOCK_FAILURE_MS = 300_000;
 /** Registries that are asked for the time, until one answers. */
 const MAX_REGISTRIES = 2;
-/** `store.minFreeBytes`, unless it is configured: nothing is stored below. */
-const MIN_FREE_BYTES = 256 * 1024 ** 2;
+/** Where the daemon does not tell its floor. */
 const LOW_FREE_BYTES = 2 * 1024 ** 3;
 
 /** Whether engines' requests would be answered. `mirror` is `host:port`. */
@@ -82,61 +79,13 @@ async function offsetOf(
 export function checkDisk({ store, stateFolder }: Status): Check {
   const found = `${formatBytes(store.freeBytes)} free in ${stateFolder}`;
   const remedy = `free some of that disk, or set \`state\` in the configuration to a folder on another`;
-  if (store.freeBytes < MIN_FREE_BYTES)
-    return failed("disk", `${found}: nothing more is stored`, remedy);
-  if (store.freeBytes < LOW_FREE_BYTES) return warning("disk", found, remedy);
+  if (store.minFreeBytes === undefined)
+    return store.freeBytes < LOW_FREE_BYTES ? warning("disk", found, remedy) : ok("disk", found);
+  if (store.freeBytes < store.minFreeBytes) {
+    const floor = formatBytes(store.minFreeBytes);
+    return failed("disk", `${found}, under the floor of ${floor}: nothing more is stored`, remedy);
+  }
   return ok("disk", found);
-}
-
-/** The files that `docker login` and `podman login` write, of the user who asks. */
-export async function checkCredentials(
-  env: Readonly<Record<string, string | undefined>>,
-  uid: number,
-): Promise<Check> {
-  const home = env["HOME"] ?? "/root";
-  const runtime = env["XDG_RUNTIME_DIR"] || `/run/containers/${uid}`;
-  const paths = [
-    env["REGISTRY_AUTH_FILE"],
-    join(runtime, "containers/auth.json"),
-    join("/run/containers", String(uid), "auth.json"),
-    join(env["XDG_CONFIG_HOME"] || join(home, ".config"), "containers/auth.json"),
-    join(env["DOCKER_CONFIG"] || join(home, ".docker"), "config.json"),
-  ].filter((path): path is string => path !== undefined && path !== "");
-  const read: string[] = [];
-  for (const path of new Set(paths)) {
-    const fault = await faultOf(path);
-    if (fault === "absent") continue;
-    if (fault !== undefined)
-      return failed(
-        "credentials",
-        `${path} ${fault}`,
-        "mend it, or log in anew with `docker login` or `podman login`, as the daemon's user",
-      );
-    read.push(path);
-  }
-  if (read.length === 0)
-    return ok(
-      "credentials",
-      "none for this user: public images only, as the daemon's user as well",
-    );
-  return ok("credentials", `readable: ${read.join(", ")}; the daemon reads those of its own user`);
-}
-
-async function faultOf(path: string): Promise<string | undefined> {
-  let text: string;
-  try {
-    text = await readFile(path, "utf8");
-  } catch (error) {
-    const { code = "" } = error as NodeJS.ErrnoException;
-    return code === "ENOENT" || code === "ENOTDIR" ? "absent" : `can't be read (${code})`;
-  }
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === "object" && value !== null ? undefined : "is no JSON object";
-  } catch {
-    // What is wrong is not repeated: it may be a login.
-    return "is no JSON";
-  }
 }
 
 function reason(error: unknown): string {

@@ -1,32 +1,16 @@
-import { connect } from "node:net";
 import type { Peer, PeerList, Status } from "@shoal/api";
 import { formatCount } from "../format.ts";
 import { type Check, failed, ok, skipped, warning } from "./check.ts";
+import type { PortProbes } from "./port-probes.ts";
 
-const CONNECT_MS = 2000;
-/** `swarm.bulkPort`, unless it is configured. */
-const BULK_PORT = 5058;
 /** Members that are dialled: a look at the network, not a load on it. */
 const MAX_MEMBERS = 8;
-
-/** Opens and closes a TCP connection. */
-export type Probe = (host: string, port: number) => Promise<boolean>;
-
-export const tcpProbe: Probe = async (host, port) =>
-  await new Promise((resolve) => {
-    const socket = connect({ host, port, timeout: CONNECT_MS });
-    const end = (answers: boolean) => (): void => {
-      socket.destroy();
-      resolve(answers);
-    };
-    socket.on("connect", end(true)).on("timeout", end(false)).on("error", end(false));
-  });
 
 /** Whether this machine is in a site, hears others, and can be heard. */
 export async function checkNetwork(
   status: Status,
   { peers }: PeerList,
-  probe: Probe,
+  probes: PortProbes,
 ): Promise<readonly Check[]> {
   if (status.site === undefined)
     return [
@@ -42,8 +26,8 @@ export async function checkNetwork(
   return [
     members(status, up),
     multicast(status, up),
-    await ownPorts(status, probe),
-    ...(up.length === 0 ? [] : [await memberPorts(up.slice(0, MAX_MEMBERS), probe)]),
+    await ownPorts(status, probes),
+    ...(up.length === 0 ? [] : [await memberPorts(up.slice(0, MAX_MEMBERS), probes)]),
   ];
 }
 
@@ -81,57 +65,90 @@ function multicast({ mdns }: Status, up: readonly Peer[]): Check {
   }
 }
 
-async function ownPorts({ swarm }: Status, probe: Probe): Promise<Check> {
+async function ownPorts({ swarm, bulkPort }: Status, probes: PortProbes): Promise<Check> {
   const addresses = swarm.flatMap((address) => parseAddress(address) ?? []);
   const own = addresses.find(({ host }) => !host.startsWith("127.") && host !== "::1");
   const [first = own] = own === undefined ? addresses : [own];
   if (first === undefined)
     return failed("ports", "no port is open to members", "see the daemon's log, and swarm.port");
-  if (!(await probe(first.host, first.port)))
+  const { host, port } = first;
+  const answer = await probes.swarm(host, port);
+  if (answer === "closed")
     return failed(
       "ports",
-      `${first.host} does not answer at ${first.port}`,
-      `let TCP port ${first.port} in, in this machine's firewall`,
+      `${host} does not answer at ${port}`,
+      `let TCP port ${port} in, in this machine's firewall`,
     );
-  if (!(await probe(first.host, BULK_PORT)))
+  if (answer === "other")
+    return failed(
+      "ports",
+      `what answers at ${host}, port ${port}, does not speak as Shoal does`,
+      `see who has the port: ss -ltnp 'sport = :${port}'; set swarm.port to a free one, or take this machine's own addresses out of the proxy`,
+    );
+  const slow = "without it the bytes of images take twice the processor time";
+  if (bulkPort === undefined)
     return warning(
       "ports",
-      `${first.port} answers, ${BULK_PORT} does not`,
-      `let TCP port ${BULK_PORT} in, unless swarm.bulkPort is another: without it the bytes of images take twice the processor time`,
+      `${port} answers, and there is no port for the bytes of images`,
+      `see the daemon's log, and swarm.bulkPort: ${slow}`,
     );
-  return ok("ports", `${first.port} and ${BULK_PORT} answer at ${first.host}`);
+  const bulk = await probes.bulk(host, bulkPort);
+  if (bulk !== "shoal")
+    return warning(
+      "ports",
+      bulk === "closed"
+        ? `${port} answers, ${bulkPort} does not`
+        : `${port} answers, and what answers at ${bulkPort} does not speak as Shoal does`,
+      `let TCP port ${bulkPort} in: ${slow}`,
+    );
+  return ok("ports", `Shoal answers at ${host}, ports ${port} and ${bulkPort}`);
 }
 
 /** What others' firewalls let through from here; nothing tells what ours lets in from there. */
-async function memberPorts(up: readonly Peer[], probe: Probe): Promise<Check> {
+async function memberPorts(up: readonly Peer[], probes: PortProbes): Promise<Check> {
   const outcomes = await Promise.all(
-    up.map(async ({ addresses }) => {
+    up.map(async ({ addresses, bulkPort }) => {
       const known = addresses.flatMap((address) => parseAddress(address) ?? []);
       const answers = await Promise.all(
-        known.map(async ({ host, port }) => await probe(host, port)),
+        known.map(async ({ host, port }) => await probes.swarm(host, port)),
       );
-      const at = known[answers.indexOf(true)];
-      const hasBulk = at !== undefined && (await probe(at.host, BULK_PORT));
-      return { name: at ?? known[0], isReached: at !== undefined, hasBulk };
+      const at = known[answers.indexOf("shoal")];
+      const bulk =
+        at === undefined || bulkPort === undefined
+          ? undefined
+          : await probes.bulk(at.host, bulkPort);
+      const isOther = at === undefined && answers.includes("other");
+      return { name: at ?? known[0], isReached: at !== undefined, isOther, bulk, bulkPort };
     }),
   );
   const named = (some: typeof outcomes): string =>
     some.map(({ name }) => (name === undefined ? "a member" : name.host)).join(", ");
+  const others = outcomes.filter(({ isOther }) => isOther);
+  if (others.length > 0)
+    return warning(
+      "members",
+      `what answers at ${named(others)} does not speak as Shoal does`,
+      "let TCP between the machines pass as it is: something on the way takes their connections",
+    );
   const unreached = outcomes.filter(({ isReached }) => !isReached);
   if (unreached.length > 0)
     return warning(
       "members",
       `not reached from here: ${named(unreached)}`,
-      "let TCP port 5056 in, in their firewalls: one direction is enough to exchange, but not to recover",
+      `let TCP port ${unreached[0]!.name?.port ?? 5056} in, in their firewalls: one direction is enough to exchange, but not to recover`,
     );
-  const withoutBulk = outcomes.filter(({ hasBulk }) => !hasBulk);
+  const withoutBulk = outcomes.filter(({ bulk }) => bulk === "closed" || bulk === "other");
   if (withoutBulk.length > 0)
     return warning(
       "members",
-      `reached, but not at ${BULK_PORT}: ${named(withoutBulk)}`,
-      `let TCP port ${BULK_PORT} in, in their firewalls, unless swarm.bulkPort is another there`,
+      `reached, but not at ${withoutBulk[0]!.bulkPort}: ${named(withoutBulk)}`,
+      `let TCP port ${withoutBulk[0]!.bulkPort} in, in their firewalls`,
     );
-  return ok("members", `reached at both ports: ${named(outcomes)}`);
+  const isWhole = outcomes.every(({ bulk }) => bulk === "shoal");
+  return ok(
+    "members",
+    `reached: ${named(outcomes)}${isWhole ? ", at both ports" : "; the second port shows once something was exchanged"}`,
+  );
 }
 
 /** Of `/ip4/10.0.0.1/tcp/5056` and `10.0.0.1:5056`. */
