@@ -18,19 +18,15 @@ function manifestOf(from: number, count: number) {
   return { digest: digestOf(bytes), mediaType, bytes };
 }
 
-test("sizes are those of the manifests that were asked for last", () => {
+test("sizes are those that manifests named last, or again", () => {
   const sizes = createSizes(silentLogger);
   const first = manifestOf(1, 9000);
+  const sizesAt = (...all: number[]) => all.map((index) => sizes.get(digestAt(index)));
+  for (const from of [1, 10_001, 20_001]) sizes.learn(manifestOf(from, 9000));
+  expect(sizesAt(1, 10_001, 20_001)).toEqual([undefined, 10_001, 20_001]);
   sizes.learn(first);
-  sizes.learn(manifestOf(10_001, 9000));
   sizes.learn(first);
-  sizes.learn(manifestOf(20_001, 9000));
-  expect([1, 9000, 10_001, 20_001].map((index) => sizes.get(digestAt(index)))).toEqual([
-    1,
-    9000,
-    undefined,
-    20_001,
-  ]);
+  expect(sizesAt(1, 9000, 10_001, 20_001)).toEqual([1, 9000, undefined, 20_001]);
 });
 
 test("a manifest that can't be read says nothing", () => {

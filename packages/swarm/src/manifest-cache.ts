@@ -11,41 +11,45 @@ export interface ManifestCache {
   delete(digest: Digest): void;
 }
 
-/** @param limitBytes of all of them; one that would take more than an eighth of it is not kept */
+/**
+ * Keeps two generations of half the limit each: when one is full, it takes the place of the one before it. A Map
+ * that is kept in order by deleting and adding makes a new table every few uses, and the collector takes each for
+ * alive because of the one before.
+ * @param limitBytes of all of them; one that would take more than an eighth of it is not kept
+ */
 export function createManifestCache(limitBytes: number): ManifestCache {
-  const kept = new Map<Digest, Manifest>();
-  let keptBytes = 0;
-
-  function remove(digest: Digest): Manifest | undefined {
-    const manifest = kept.get(digest);
-    if (manifest === undefined) return undefined;
-    kept.delete(digest);
-    keptBytes -= manifest.bytes.length + ENTRY_BYTES;
-    return manifest;
-  }
+  let recent = new Map<Digest, Manifest>();
+  let before = new Map<Digest, Manifest>();
+  let recentBytes = 0;
 
   function add(manifest: Manifest): void {
-    kept.set(manifest.digest, manifest);
-    keptBytes += manifest.bytes.length + ENTRY_BYTES;
+    const bytes = manifest.bytes.length + ENTRY_BYTES;
+    if (bytes * 8 > limitBytes) return;
+    if (recentBytes + bytes > limitBytes / 2) {
+      before = recent;
+      recent = new Map();
+      recentBytes = 0;
+    }
+    recent.set(manifest.digest, manifest);
+    recentBytes += bytes;
   }
 
   return {
     get(digest) {
-      const manifest = remove(digest);
-      if (manifest !== undefined) add(manifest);
-      return manifest;
+      const found = recent.get(digest);
+      if (found !== undefined) return found;
+      const earlier = before.get(digest);
+      if (earlier !== undefined) add(earlier);
+      return earlier;
     },
     set(manifest) {
-      remove(manifest.digest);
-      if ((manifest.bytes.length + ENTRY_BYTES) * 8 > limitBytes) return;
-      add(manifest);
-      for (const oldest of kept.keys()) {
-        if (keptBytes <= limitBytes) return;
-        remove(oldest);
-      }
+      before.delete(manifest.digest);
+      if (!recent.has(manifest.digest)) add(manifest);
+      else recent.set(manifest.digest, manifest);
     },
     delete(digest) {
-      remove(digest);
+      recent.delete(digest);
+      before.delete(digest);
     },
   };
 }

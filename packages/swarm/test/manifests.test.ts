@@ -65,24 +65,31 @@ describe("manifests of the store", () => {
 });
 
 describe("the manifests in memory", () => {
-  const three = ["a", "b", "c"].map((fill) => manifestOf(9500, fill));
-  const [a, b, c] = three as [Manifest, Manifest, Manifest];
+  /** A tenth of the limit each. */
+  const [a, b, ...others] = Array.from("abcdefghij", (fill) => manifestOf(9488, fill));
+  const keptOf = (cache: ReturnType<typeof createManifestCache>, ...list: Manifest[]) =>
+    list.filter(({ digest }) => cache.get(digest) !== undefined);
 
   it("are those that were used last, up to a size", () => {
-    const cache = createManifestCache(80_100);
-    const others = Array.from("defghi", (fill) => manifestOf(9500, fill));
-    for (const manifest of [a, b, ...others]) cache.set(manifest);
-    expect(cache.get(a.digest)).toBe(a);
-    cache.set(c);
-    expect(three.map(({ digest }) => cache.get(digest))).toEqual([a, undefined, c]);
-    cache.delete(a.digest);
-    expect(cache.get(a.digest)).toBeUndefined();
+    const cache = createManifestCache(100_000);
+    for (const manifest of [a!, b!, ...others.slice(0, 4)]) cache.set(manifest);
+    expect(keptOf(cache, a!)).toEqual([a]);
+    for (const manifest of others.slice(4)) cache.set(manifest);
+    expect(keptOf(cache, a!, b!)).toEqual([a]);
+    expect(keptOf(cache, ...others.slice(4))).toEqual(others.slice(4));
+  });
+
+  it("are gone when they are deleted, from wherever they are", () => {
+    const cache = createManifestCache(100_000);
+    for (const manifest of [a!, b!, ...others.slice(0, 4)]) cache.set(manifest);
+    const all = [a!, b!, ...others.slice(0, 4)];
+    for (const { digest } of all) cache.delete(digest);
+    expect(keptOf(cache, ...all)).toEqual([]);
   });
 
   it("leave out one that would take the place of many", () => {
-    const cache = createManifestCache(80_000);
-    cache.set(a);
-    cache.set({ ...a, bytes: new Uint8Array(9489) });
-    expect(cache.get(a.digest)).toBeUndefined();
+    const cache = createManifestCache(70_000);
+    cache.set(a!);
+    expect(keptOf(cache, a!)).toEqual([]);
   });
 });

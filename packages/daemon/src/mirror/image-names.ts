@@ -16,7 +16,7 @@ export function createImageNames(components: {
   readonly logger: Logger;
 }): ImageNames {
   const { store, logger } = components;
-  /** What was named last, the most recent 1,000: a tag that still names the same is not written again. */
+  /** What was written last, 1,000 names: a tag that still names the same is not written again. */
   const named = new Map<string, Digest>();
   // The store's life: its names go with what they name.
   store.on("removed", ({ digest }) => {
@@ -26,10 +26,9 @@ export function createImageNames(components: {
   return {
     resolved(repository, tag, { digest, mediaType, bytes }) {
       const name = formatReference({ repository, tag });
-      const known = named.get(name);
+      if (named.get(name) === digest) return;
       named.delete(name);
       named.set(name, digest);
-      if (known === digest) return;
       const [oldest] = named.keys();
       if (named.size > MAX_NAMES) named.delete(oldest!);
       store

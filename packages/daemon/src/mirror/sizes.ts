@@ -11,7 +11,7 @@ export interface Sizes {
   learn(manifest: Pick<Resolution, "digest" | "mediaType" | "bytes">): void;
 }
 
-/** Keeps the most recently named 20,000. */
+/** Keeps 20,000; the oldest go first, and come back when their manifest is asked for again. */
 export function createSizes(logger: Logger): Sizes {
   const sizes = new Map<Digest, number>();
   /** Those of manifests that are in memory, by their bytes: the same ones are asked for again and again. */
@@ -38,6 +38,8 @@ export function createSizes(logger: Logger): Sizes {
       const named = read.get(manifest.bytes) ?? namedBy(manifest);
       read.set(manifest.bytes, named);
       for (const [digest, sizeBytes] of named) {
+        // Nothing is moved to the end: that would cost a Map a new table every few requests.
+        if (sizes.get(digest) === sizeBytes) continue;
         sizes.delete(digest);
         if (sizeBytes === undefined) continue;
         makeRoom(sizes, MAX_SIZES);
