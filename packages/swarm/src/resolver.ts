@@ -239,6 +239,10 @@ export function createResolver(
         name,
         accept: isDigest(name) ? ["*"] : acceptKey(options.accept),
       };
+      options.signal?.throwIfAborted();
+      // By far the most questions: whoever else asks, there is nothing to wait for together.
+      const own = await known(question);
+      if (own !== undefined && fresh(question, own)) return toResolution(own, false, "store");
       return await questions.run(
         [question.repository, question.name, ...question.accept].join(" "),
         async (signal) => await resolveOnce(repository, question, signal),
