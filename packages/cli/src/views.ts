@@ -84,6 +84,7 @@ export function statusLines(status: Status, columns: number, nowMs: number): str
       "given",
       `${formatBytes(traffic.toPeersBytes)} to peers, ${formatBytes(traffic.toClientsBytes)} to engines`,
     ],
+    ...enginesRow(status, nowMs),
     ...auditRow(status),
     ...status.registries.map(
       ({ registry, backOffUntil, lastErrorCode, pullLimit }) =>
@@ -115,6 +116,15 @@ function auditRow({ audit }: Status): [string, string][] {
         ? `${formatCount(seq, "record")} in ${folder}${lost}`
         : `can't be written to ${folder}: look at its disk${lost}`;
   return [["audit log", text]];
+}
+
+/** Who has asked the mirror and when, the latest first. */
+function enginesRow({ clients }: Status, nowMs: number): [string, string][] {
+  if (clients === undefined) return [];
+  const asked = clients
+    .toSorted((a, b) => Date.parse(b.lastSeenAt) - Date.parse(a.lastSeenAt))
+    .map(({ engine, lastSeenAt }) => `${engine} ${formatAge(lastSeenAt, nowMs)}`);
+  return [["engines", asked.join(", ") || "none has asked yet; run `shoal doctor`"]];
 }
 
 export function peerLines(

@@ -1,4 +1,4 @@
-import type { Peer } from "@shoal/api";
+import type { Peer, Status } from "@shoal/api";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { bar } from "../src/bar.ts";
@@ -255,4 +255,18 @@ test("the status tells how many pulls a registry still allows", () => {
   expect(statusLines({ ...status, registries }, 80, START).at(-1)).toBe(
     "docker.io  well, 76 of 100 pulls left in 6 h 0 min",
   );
+});
+
+test("the status tells which engines have asked, the latest first", () => {
+  const engines = (clients: Status["clients"]): string | undefined =>
+    statusLines({ ...status, clients }, 100, START + 65_000).find((line) =>
+      line.startsWith("engines"),
+    );
+  const earlier = { engine: "containerd-library", lastSeenAt: new Date(START).toISOString() };
+  const later = { engine: "docker", lastSeenAt: new Date(START + 60_000).toISOString() };
+  expect(engines([earlier, later])).toMatch(
+    /^engines +docker 5\.0 s ago, containerd-library 1 min 5 s ago$/,
+  );
+  expect(engines([])).toContain("none has asked yet");
+  expect(engines(undefined)).toBeUndefined();
 });
