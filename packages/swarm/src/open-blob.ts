@@ -2,7 +2,7 @@ import type { Digest, Repository } from "@shoal/oci";
 import { type AbortOptions, CodedError, hasCode, raceSignal } from "@shoal/runtime";
 import type { BlobHandle, ByteRange, Store } from "@shoal/store";
 import { type PassthroughComponents, passThrough } from "./passthrough.ts";
-import { readArriving } from "./reader.ts";
+import { heldBackFrom, readArriving } from "./reader.ts";
 import type { Transfer } from "./transfer.ts";
 import type { OpenBlob } from "./types.ts";
 
@@ -37,9 +37,12 @@ export function arrivingBlob(
   components: PassthroughComponents & {
     readonly store: Pick<Store, "open">;
     readonly repository: Repository;
+    /** Nothing of it is shown before it is verified. */
+    readonly wary: boolean;
   },
 ): OpenBlob {
   const { digest, sizeBytes } = transfer;
+  const showable = components.wary ? 0 : heldBackFrom(sizeBytes);
   const membership = transfer.join();
 
   async function reopen(): Promise<BlobHandle> {
@@ -58,8 +61,9 @@ export function arrivingBlob(
   ): AsyncGenerator<Uint8Array, void> {
     using user = transfer.join();
     let at = range.start;
+    const what = { range, showable };
     try {
-      for await (const chunk of readArriving(transfer, user, reopen, range, options)) {
+      for await (const chunk of readArriving(transfer, user, reopen, what, options)) {
         at += chunk.length;
         yield chunk;
       }

@@ -14,7 +14,7 @@ import type { TransferUser } from "./transfer-users.ts";
 export const HELD_BACK_BYTES = 64 * 1024;
 const CHUNK_BYTES = 1024 * 1024;
 
-/** The first byte that is shown only when the blob is verified. */
+/** The first byte of a body that is shown only when the blob is verified. */
 export function heldBackFrom(sizeBytes: number): number {
   return Math.max(0, sizeBytes - HELD_BACK_BYTES);
 }
@@ -23,17 +23,18 @@ export function heldBackFrom(sizeBytes: number): number {
  * Reads a blob that is arriving: pieces that this machine read from the upstream as they come, and so those that
  * a member in good standing vouches for, if the end is wanted, too; all others and the held-back end when the
  * blob is verified. What was shown and has turned out to be wrong ends the reading.
+ * @param what the range, and in `showable` the first byte that is shown only when the blob is verified
  * @throws ERR_DIGEST_MISMATCH, and what ends the transfer
  */
 export async function* readArriving(
   transfer: Transfer,
   user: TransferUser,
   open: () => Promise<BlobHandle>,
-  range: ByteRange,
+  what: { readonly range: ByteRange; readonly showable: number },
   options: AbortOptions,
 ): AsyncGenerator<Uint8Array, void> {
-  const { arrival, sizeBytes } = transfer;
-  const showable = heldBackFrom(sizeBytes);
+  const { arrival } = transfer;
+  const { range, showable } = what;
   const shown = new Map<PieceIndex, Uint8Array>();
   // Without the held-back end nothing would tell the client that it has been shown wrong bytes.
   const early = range.end > showable;

@@ -55,12 +55,17 @@ export function createFetchStanding(clock: Clock): FetchStanding {
         return;
       }
       failures += 1;
-      const code = error instanceof CodedError ? error.code : "";
-      if (DEFINITIVE.has(code) || failures >= MAX_FAILURES) over = true;
+      if (isDefinitive(error) || failures >= MAX_FAILURES) over = true;
       const restMs = Math.min(LONGEST_REST_MS, FIRST_REST_MS * 2 ** (failures - 1));
       restUntilMs = clock.now() + (retryAfterMs(error) ?? restMs);
     },
   };
+}
+
+/** Whether the next try would fail as this one has: a copy that ends early at the registry is one, too. */
+function isDefinitive(error: unknown): boolean {
+  if (!(error instanceof CodedError)) return false;
+  return DEFINITIVE.has(error.code) || error.details["endsHere"] === true;
 }
 
 function retryAfterMs(error: unknown): number | undefined {

@@ -11,6 +11,7 @@ import {
   type Clock,
   CodedError,
   createCoalescer,
+  hasCode,
   type Logger,
   type MetricsRegister,
   noAuditLog,
@@ -40,6 +41,7 @@ import { createSoloTransport } from "./solo.ts";
 import { createTransfer, type Transfer } from "./transfer.ts";
 import type { PeerTransport } from "./transport.ts";
 import type { BlobRequest, OpenBlob, Swarm } from "./types.ts";
+import { createWariness } from "./wariness.ts";
 import { createZonedRegistration } from "./zoned-registration.ts";
 import { createZones } from "./zones.ts";
 import { createUplink } from "./uplink/uplink.ts";
@@ -113,6 +115,7 @@ export async function createSwarm(
   });
   const transfers = new Map<Digest, Transfer>();
   const opening = createCoalescer<Transfer | undefined>();
+  const wariness = createWariness(clock);
   const manifests = createManifests(store, logger);
   const resolutions = createResolutions(store, clock);
   const site = createSiteRecords({ transport, peers, logger });
@@ -306,6 +309,9 @@ export async function createSwarm(
     });
     transfers.set(digest, transfer);
     metrics.transfers.set(transfers.size);
+    transfer.finished.catch((error: unknown) => {
+      if (hasCode(error, "ERR_DIGEST_MISMATCH")) wariness.misled(digest);
+    });
     return transfer;
   }
 
@@ -330,7 +336,12 @@ export async function createSwarm(
           ? undefined
           : await opening.run(digest, async () => await transferOf(digest, sizeBytes, repository));
       if (transfer?.sizeBytes === sizeBytes)
-        return arrivingBlob(transfer, { ...passing, store, repository });
+        return arrivingBlob(transfer, {
+          ...passing,
+          store,
+          repository,
+          wary: wariness.isWaryOf(digest),
+        });
       const committed = await openCommitted(digest, options);
       if (committed !== undefined) return committed;
     } catch (error) {

@@ -118,6 +118,46 @@ describe("one member alone", () => {
     expect(member.store.stat(digest)).toBeUndefined();
   });
 
+  it("shows nothing before its end of a blob that has come wrong before", async () => {
+    const origin = createOrigin();
+    origin.chunkMs = 1;
+    const { digest, bytes } = addBlob(origin, MIB);
+    const wrong = Uint8Array.from(bytes);
+    wrong[10]! ^= 1;
+    await using member = await createMember(origin);
+    const shownOf = async (): Promise<number> => {
+      await using blob = await member.swarm.open({ digest, repository, sizeBytes: bytes.length });
+      let shown = 0;
+      try {
+        for await (const chunk of blob.stream()) shown += chunk.length;
+      } catch (error) {
+        expect(error).toMatchObject({ code: "ERR_DIGEST_MISMATCH" });
+      }
+      return shown;
+    };
+    origin.blobs.set(digest, wrong);
+    expect(await shownOf()).toBeGreaterThan(0);
+    expect(await shownOf()).toBe(0);
+    origin.blobs.set(digest, bytes);
+    expect(await shownOf()).toBe(bytes.length);
+  });
+
+  it("gives a registry up at once whose copy of a blob ends early", async () => {
+    const origin = createOrigin();
+    const { digest, bytes } = addBlob(origin, MIB);
+    await using member = await createMember(origin);
+    let asked = 0;
+    origin.blob = async () => {
+      asked += 1;
+      const details = { endsHere: true };
+      throw new CodedError("ERR_UPSTREAM_TRUNCATED", "broke a blob off", { details });
+    };
+    await expect(read(member, digest, bytes.length)).rejects.toMatchObject({
+      code: "ERR_UPSTREAM_TRUNCATED",
+    });
+    expect(asked).toBe(1);
+  });
+
   it("tells what the registry said", async () => {
     const origin = createOrigin();
     await using member = await createMember(origin);

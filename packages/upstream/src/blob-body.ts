@@ -50,13 +50,24 @@ export function createBlobBody(
   let current = init.first;
   let position = current.start;
   let failures = 0;
+  /** Answers in a row that came in good order, from here on, and brought nothing. */
+  let emptyAnswers = 0;
 
-  const fail = (code: `ERR_${string}`, message: string, cause?: unknown): CodedError =>
-    new CodedError(code, message, { cause, details: { registry, position, sizeBytes } });
-  const truncated = (cause?: unknown): CodedError =>
+  const fail = (
+    code: `ERR_${string}`,
+    message: string,
+    details: object,
+    cause?: unknown,
+  ): CodedError =>
+    new CodedError(code, message, {
+      cause,
+      details: { registry, position, sizeBytes, ...details },
+    });
+  const truncated = (cause?: unknown, endsHere = false): CodedError =>
     fail(
       "ERR_UPSTREAM_TRUNCATED",
       `${registry} broke a blob off at byte ${position}${limit === undefined ? "" : ` of ${limit}`}; try again, and look at the registry's log if it stays so`,
+      { endsHere },
       cause,
     );
 
@@ -76,6 +87,7 @@ export function createBlobBody(
           const part = fresh.byteLength <= room ? fresh : fresh.subarray(0, room);
           position += part.byteLength;
           failures = 0;
+          emptyAnswers = 0;
           if (part.byteLength > 0) yield part;
           const enough = position === limit && end !== undefined;
           if (enough) {
@@ -86,6 +98,7 @@ export function createBlobBody(
             throw fail(
               "ERR_UPSTREAM_TOO_LONG",
               `${registry} sent more than the ${limit} bytes of a blob; its content is not what its manifest says`,
+              {},
             );
         }
         // Without any length, an end in good order is the blob's end.
@@ -98,7 +111,8 @@ export function createBlobBody(
       } finally {
         current.body.close();
       }
-      current = await resume(truncated(broken));
+      emptyAnswers += failures > 0 ? 1 : 0;
+      current = await resume(truncated(broken, emptyAnswers >= init.maxAttempts));
     }
   }
 
@@ -113,7 +127,8 @@ export function createBlobBody(
         return await init.reopen(position, { signal });
       } catch (error) {
         // The registry's copy ends here: it is shorter than its manifest says.
-        if (error instanceof CodedError && error.details["status"] === 416) throw truncated(error);
+        if (error instanceof CodedError && error.details["status"] === 416)
+          throw truncated(error, true);
         if (!isResumable(error)) throw error;
         last = error;
       }

@@ -222,14 +222,16 @@ export function createUpstream(components: UpstreamComponents, init: UpstreamIni
         }
         const bytes = await readAll(response.body, MAX_MANIFEST_BYTES, tooLarge);
         const mediaType = mediaTypeOf(response.headers) ?? innerMediaType(bytes);
-        const algorithm = isDigest(name) ? digestAlgorithm(name) : "sha256";
-        const digest = (isSchema1(mediaType) ? schema1Digest : digestOf)(bytes, algorithm);
-        if (isDigest(name) && digest !== name)
+        const digestBy = isSchema1(mediaType) ? schema1Digest : digestOf;
+        const told = headerOf(response.headers, "docker-content-digest") ?? "";
+        const expected = isDigest(name) ? name : isDigest(told) ? told : undefined;
+        if (expected !== undefined && digestBy(bytes, digestAlgorithm(expected)) !== expected)
           throw new CodedError(
             "ERR_DIGEST_MISMATCH",
-            `${repository.registry} sent other bytes for ${request.subject}; try again, and distrust it if it stays so`,
-            { details: { registry: repository.registry, digest } },
+            `${repository.registry} sent other bytes for ${request.subject} than those of ${expected}; try again, and distrust what stands before it if it stays so`,
+            { details: { registry: repository.registry, digest: expected } },
           );
+        const digest = digestBy(bytes, isDigest(name) ? digestAlgorithm(name) : "sha256");
         return { digest, mediaType, bytes };
       };
       return await retrying(question, answer, options);

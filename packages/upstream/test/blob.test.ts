@@ -138,15 +138,28 @@ describe("a blob", () => {
     const blob = await t.upstream.blob(t.repository, t.digest, { sizeBytes: SIZE });
     await expect(collect(blob.body)).rejects.toMatchObject({
       code: "ERR_UPSTREAM_TRUNCATED",
-      details: { position: 1000 },
+      details: { position: 1000, endsHere: true },
     });
     expect(t.blobs().length).toBe(6);
+  });
+
+  test("whose registry goes away in its midst is given up, and may be longer there", async () => {
+    await using t = await setUp();
+    t.registry.script(() =>
+      t.blobs().length === 1 ? { truncateAfter: 1000 } : { status: 500, body: "" },
+    );
+    const blob = await t.upstream.blob(t.repository, t.digest, { sizeBytes: SIZE });
+    const error: unknown = await collect(blob.body).catch((caught: unknown) => caught);
+    expect(error).toMatchObject({ code: "ERR_UPSTREAM_STATUS", details: { status: 500 } });
   });
 
   test("that the registry has shorter than its descriptor is truncated", async () => {
     await using t = await setUp();
     const blob = await t.upstream.blob(t.repository, t.digest, { sizeBytes: SIZE + 5 });
-    await expect(collect(blob.body)).rejects.toMatchObject({ code: "ERR_UPSTREAM_TRUNCATED" });
+    await expect(collect(blob.body)).rejects.toMatchObject({
+      code: "ERR_UPSTREAM_TRUNCATED",
+      details: { endsHere: true },
+    });
   });
 
   test("that is longer than its descriptor is refused, told so or not", async () => {

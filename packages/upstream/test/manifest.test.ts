@@ -69,15 +69,24 @@ describe("a manifest", () => {
     ]);
   });
 
-  test("of other bytes than its digest is refused", async () => {
+  test("of other bytes than its digest, asked for or told, is refused", async () => {
     await using t = await setUp();
-    t.registry.script(() => ({ body: '{"schemaVersion":2}' }));
-    await expect(t.upstream.manifest(t.repository, t.image.digest)).rejects.toMatchObject({
-      code: "ERR_DIGEST_MISMATCH",
-    });
-    expect((await t.upstream.manifest(t.repository, TAG)).digest).toBe(
-      digestOf(Buffer.from('{"schemaVersion":2}')),
-    );
+    const body = '{"schemaVersion":2}';
+    t.registry.script(() => ({ body }));
+    for (const name of [t.image.digest, TAG])
+      await expect(t.upstream.manifest(t.repository, name)).rejects.toMatchObject({
+        code: "ERR_DIGEST_MISMATCH",
+        details: { digest: t.image.digest },
+      });
+    for (const told of [undefined, "junk", digestOf(Buffer.from(body), "sha512")]) {
+      const headers = told === undefined ? undefined : { "docker-content-digest": told };
+      t.registry.script(() => ({
+        body,
+        ...(headers === undefined ? { omit: ["docker-content-digest"] } : { headers }),
+      }));
+      const { digest } = await t.upstream.manifest(t.repository, TAG);
+      expect(digest).toBe(digestOf(Buffer.from(body)));
+    }
   });
 
   test.each([false, true])("over 4 MiB is refused, without a length: %s", async (chunked) => {

@@ -1,0 +1,30 @@
+import type { Digest } from "@shoal/oci";
+import { type Clock, makeRoom } from "@shoal/runtime";
+
+/** How long a registry's wrong bytes are remembered. Milliseconds. */
+const WARY_MS = 10 * 60_000;
+const MAX_BLOBS = 1000;
+
+/**
+ * Blobs of which the upstream has given wrong bytes lately. What of those is shown before it is verified would
+ * spoil each retry of a client, and some clients for good: containerd keeps what it got, wrong as it is, and
+ * resumes from there. A failure before any byte sends it on to its own upstream.
+ */
+export interface Wariness {
+  /** The upstream's bytes were not the blob's. */
+  misled(digest: Digest): void;
+  /** Whether nothing of the blob is to be shown before all of it is verified. */
+  isWaryOf(digest: Digest): boolean;
+}
+
+export function createWariness(clock: Pick<Clock, "now">): Wariness {
+  const untilMs = new Map<Digest, number>();
+  return {
+    misled(digest) {
+      untilMs.delete(digest);
+      makeRoom(untilMs, MAX_BLOBS);
+      untilMs.set(digest, clock.now() + WARY_MS);
+    },
+    isWaryOf: (digest) => (untilMs.get(digest) ?? Number.NEGATIVE_INFINITY) > clock.now(),
+  };
+}
