@@ -24,6 +24,8 @@ export default defineConfig({
           hookTimeout: 120_000,
           // Every suite has the machine to itself: rates and deadlines are measured in it.
           fileParallelism: false,
+          // What is told to run at once in a suite does.
+          maxConcurrency: 20,
           sequence: { groupOrder: 1 },
         },
       },

@@ -1,16 +1,29 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { digestOf } from "@shoal/oci";
 import { askCri, pullByCri } from "./cri.ts";
-import { answers, type Engine, type EngineInit, engineReady, placeWith } from "./engine.ts";
+import {
+  answers,
+  type Engine,
+  type EngineInit,
+  engineReady,
+  type OpenEngine,
+  placeWith,
+} from "./engine.ts";
 import { type Running, start } from "./processes.ts";
 import { run } from "./run.ts";
 
 const UNUSED = ["btrfs", "zfs", "devmapper"].map((name) => `io.containerd.snapshotter.v1.${name}`);
 
 /** containerd, which can fetch an image without unpacking it. */
-export interface Containerd extends Engine {
+export interface Containerd extends OpenEngine {
   /** Fetches everything that `repository:tag` names into its content store. */
   fetch(reference: string): Promise<void>;
+}
+
+interface ImageManifest {
+  readonly config: { readonly digest: string };
+  readonly layers: readonly { readonly digest: string }[];
 }
 
 /** A containerd, and the folder in which it and `ctr` look for a registry's hosts. */
@@ -26,20 +39,36 @@ export async function startContainerd(init: EngineInit): Promise<Containerd> {
   const { socket, hosts, daemon } = await startDaemon(init);
   const ctr = ["ctr", "-a", socket, "-n", "lab"];
   await engineReady("containerd", daemon, answers(...ctr, "version"));
+
+  async function targetOf(name: string): Promise<string> {
+    const listed = await run([...ctr, "images", "ls", `name==${name}`]);
+    return /sha256:[0-9a-f]{64}/.exec(
+      listed.split("\n").find((line) => line.startsWith(name)) ?? "",
+    )![0];
+  }
+
+  async function blob(digest: string): Promise<Uint8Array> {
+    const blobs = join(init.folder, "root/io.containerd.content.v1.content/blobs");
+    return await readFile(join(blobs, digest.replace(":", "/")));
+  }
+
   return {
     name: "containerd",
     async fetch(reference) {
       const fetch = [...ctr, "content", "fetch", "--hosts-dir", hosts];
       await run(place.within([...fetch, `${init.registry}/${reference}`]));
     },
-    async pull(reference) {
+    async pull(reference, options) {
       const name = `${init.registry}/${reference}`;
       const pull = [...ctr, "images", "pull", "--hosts-dir", hosts, "--platform", "linux/amd64"];
-      await run(place.within([...pull, name]));
-      const listed = await run([...ctr, "images", "ls", `name==${name}`]);
-      return /sha256:[0-9a-f]{64}/.exec(
-        listed.split("\n").find((line) => line.startsWith(name)) ?? "",
-      )![0];
+      await run(place.within([...pull, name]), options);
+      return await targetOf(name);
+    },
+    async contents(reference) {
+      const manifest = await blob(await targetOf(`${init.registry}/${reference}`));
+      const { config, layers } = JSON.parse(Buffer.from(manifest).toString()) as ImageManifest;
+      const blobs = [config, ...layers].map(async ({ digest }) => digestOf(await blob(digest)));
+      return [digestOf(manifest), ...(await Promise.all(blobs))];
     },
     [Symbol.asyncDispose]: async () => await daemon[Symbol.asyncDispose](),
   };

@@ -19,6 +19,8 @@ export interface LabDaemonInit {
   readonly token?: string | undefined;
   /** The registry's `address:port`; docker.io stands for it as well. */
   readonly registry: string;
+  /** What Shoal asks in the registry's place, over plain HTTP: `address:port`. @default the registry */
+  readonly endpoint?: string;
   /** PEM file of its authority; it is spoken to in plain HTTP when absent. */
   readonly registryCaFile?: string;
   /** More of the configuration file, in YAML. */
@@ -69,7 +71,8 @@ export async function startDaemon(init: LabDaemonInit): Promise<LabDaemon> {
   const tokenFile = join(folder, "token");
   const { registryCaFile: caFile } = init;
   const trust = caFile === undefined ? "plainHttp: true" : `caFile: ${caFile}`;
-  const endpoint = `endpoint: "${caFile === undefined ? "http" : "https"}://${registry}"`;
+  const scheme = caFile === undefined || init.endpoint !== undefined ? "http" : "https";
+  const endpoint = `endpoint: "${scheme}://${init.endpoint ?? registry}"`;
   if (init.token !== undefined) await writeFile(tokenFile, `${init.token}\n`);
   await writeFile(
     configuration,
@@ -80,7 +83,7 @@ export async function startDaemon(init: LabDaemonInit): Promise<LabDaemon> {
       "log: { level: debug, format: json }",
       `site: { tokenFile: ${tokenFile} }`,
       "registries:",
-      `  "${registry}": { ${trust} }`,
+      `  "${registry}": { ${init.endpoint === undefined ? "" : `${endpoint}, `}${trust} }`,
       `  docker.io: { ${endpoint}, ${trust} }`,
       // A lab is not refused room by how full the disk of its host is.
       init.extra?.includes("store:") === true ? "" : "store: { minFreeBytes: 268435456 }",

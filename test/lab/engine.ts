@@ -13,6 +13,16 @@ export interface EngineInit {
   readonly mirror?: string;
   /** What the engine is to see as its own folder below `/etc`; its files say it all, and none are made here. */
   readonly settings?: string;
+  /**
+   * Skopeo and dockerd have the registry behind the mirror, too, as the others always do: Skopeo is set up as
+   * Podman is, and dockerd finds Docker Hub at this address, over TLS.
+   */
+  readonly own?: { readonly address: string; readonly caFile: string };
+}
+
+export interface PullOptions {
+  /** The engine is stopped then. @default 5 min */
+  readonly timeoutMs?: number;
 }
 
 /** A container engine on a machine. */
@@ -22,7 +32,16 @@ export interface Engine extends AsyncDisposable {
    * Pulls `repository:tag` or `repository@digest`, and tells what the engine has then: image id, or the digest
    * of all that it wrote.
    */
-  pull(reference: string): Promise<string>;
+  pull(reference: string, options?: PullOptions): Promise<string>;
+}
+
+/** An engine whose images can be looked into. */
+export interface OpenEngine extends Engine {
+  /**
+   * Digests of what it has of an image that it has pulled, made from the bytes: manifest, configuration, layers.
+   * dockerd keeps no manifests: of that it is the digest which it has noted.
+   */
+  contents(reference: string): Promise<string[]>;
 }
 
 /** The registry as a path names it where there is no `ns=`: the grammar has no colon. */
@@ -30,7 +49,7 @@ export function inPath(registry: string): string {
   return registry.replace(":", "_");
 }
 
-/** A place where `folder` is what programs see as `/etc/<name>`. */
+/** A place where `folder`, or a file, is what programs see as `/etc/<name>`. */
 export function placeWith(place: Place, name: string, folder: string | undefined): Place {
   if (folder === undefined) return place;
   const mount = ["mount", "--bind", folder, `/etc/${name}`];

@@ -16,7 +16,7 @@ const STARTS = {
 
 export type EngineName = keyof typeof STARTS;
 
-/** One of each kind. */
+/** Those that differ in how they pull. */
 export const ENGINES = [
   "skopeo",
   "podman",
@@ -24,7 +24,14 @@ export const ENGINES = [
   "dockerd",
 ] as const satisfies readonly EngineName[];
 
-export async function startEngine(name: EngineName, init: EngineInit): Promise<Engine> {
+/** Those whose images can be looked into. */
+export const OPEN_ENGINES = [...ENGINES, "buildah"] as const satisfies readonly EngineName[];
+
+export async function startEngine<Name extends EngineName>(
+  name: Name,
+  init: EngineInit,
+): Promise<Awaited<ReturnType<(typeof STARTS)[Name]>>> {
   await mkdir(init.folder, { recursive: true });
-  return await STARTS[name](init);
+  const start: (init: EngineInit) => Promise<Engine> = STARTS[name];
+  return (await start(init)) as Awaited<ReturnType<(typeof STARTS)[Name]>>;
 }

@@ -40,6 +40,8 @@ export interface RegistryInit {
   /** @default 5000 */
   readonly port?: number;
   readonly tls?: boolean;
+  /** What its certificate is for beside its address. @default nothing */
+  readonly names?: readonly string[];
   /** A line for each request. @default true */
   readonly accessLog?: boolean;
   /** More of its configuration, in YAML. */
@@ -49,14 +51,14 @@ export interface RegistryInit {
 export async function startRegistry(
   place: Place,
   folder: string,
-  { port = DEFAULT_PORT, tls = false, accessLog = true, extra = "" }: RegistryInit = {},
+  { port = DEFAULT_PORT, tls = false, names = [], accessLog = true, extra = "" }: RegistryInit = {},
 ): Promise<LabRegistry> {
   await mkdir(folder, { recursive: true });
   const configuration = join(folder, "registry.yml");
   const outputFile = join(folder, "registry.log");
   const host = `${place.address}:${port}`;
   const certificate = tls
-    ? createTestCertificates({ parent: folder, address: place.address })
+    ? createTestCertificates({ parent: folder, address: place.address, names })
     : undefined;
   const url = `${tls ? "https" : "http"}://${host}`;
   const served =

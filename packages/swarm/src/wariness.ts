@@ -6,9 +6,9 @@ const WARY_MS = 10 * 60_000;
 const MAX_BLOBS = 1000;
 
 /**
- * Blobs of which the upstream has given wrong bytes lately. What of those is shown before it is verified would
- * spoil each retry of a client, and some clients for good: containerd keeps what it got, wrong as it is, and
- * resumes from there. A failure before any byte sends it on to its own upstream.
+ * Blobs of which the upstream has given wrong bytes lately. What of those is shown before it is verified spoils
+ * each pull anew: containerd goes on at its own upstream from where a body ended, with what it got before. A
+ * failure before any byte sends it there from the start.
  */
 export interface Wariness {
   /** The upstream's bytes were not the blob's. */

@@ -22,6 +22,8 @@ export interface TestCertificatesInit {
   readonly parent?: string;
   /** Beside 127.0.0.1 and localhost. @default none */
   readonly address?: string;
+  /** DNS names beside localhost. @default none */
+  readonly names?: readonly string[];
 }
 
 /** Makes an authority and a certificate of it. Needs openssl, of `OPENSSL` or the path. */
@@ -33,13 +35,12 @@ export function createTestCertificates(init: TestCertificatesInit = {}): TestCer
     execFileSync(program, [...text.split(" "), ...more], { cwd: folder, stdio: "pipe" });
   };
   const file = (name: string): string => join(folder, name);
-  const names = [...new Set([address ?? "127.0.0.1", "127.0.0.1"])].map((ip) => `IP:${ip}`);
+  const ips = new Set([address ?? "127.0.0.1", "127.0.0.1"]);
+  const names = [...ips].map((ip) => `IP:${ip}`);
+  names.push(...["localhost", ...(init.names ?? [])].map((name) => `DNS:${name}`));
   openssl(`req -x509 -keyout ca.key -out ca.pem -days ${DAYS} -subj /CN=authority`, ...NEW_KEY);
   openssl("req -keyout leaf.key -out leaf.csr -subj /CN=server", ...NEW_KEY);
-  const extensions = [
-    `subjectAltName=${names.join(",")},DNS:localhost`,
-    "basicConstraints=critical,CA:FALSE",
-  ];
+  const extensions = [`subjectAltName=${names.join(",")}`, "basicConstraints=critical,CA:FALSE"];
   writeFileSync(file("leaf.ext"), `${extensions.join("\n")}\n`);
   openssl(
     `x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out leaf.pem -days ${DAYS} -extfile leaf.ext`,
