@@ -186,6 +186,6 @@ function upstreamMismatch(
   return new CodedError(
     "ERR_DIGEST_MISMATCH",
     `${repository.registry} sent bytes that are not ${digest}; if a proxy stands between, look there, else push the image again`,
-    { cause, details: { digest } },
+    { cause, details: { digest, registry: repository.registry } },
   );
 }

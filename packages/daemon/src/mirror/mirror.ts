@@ -17,6 +17,7 @@ import { createAnswerDeadline } from "./answer-deadline.ts";
 import { clientAbort, failureOf, sendError } from "./answers.ts";
 import { BodyCut, sendBody } from "./body.ts";
 import { createBodySlots } from "./body-slots.ts";
+import { createBrokenImages } from "./broken-images.ts";
 import type { ClientSightings } from "./clients.ts";
 import type { Document, Documents } from "./documents.ts";
 import type { ImageNames } from "./image-names.ts";
@@ -59,6 +60,7 @@ export function createMirror(components: MirrorComponents): Mirror {
   const { audit = noAuditLog } = components;
   const sizes = createSizes(logger);
   const slots = createBodySlots();
+  const brokenImages = createBrokenImages({ swarm, sizes, clock });
 
   async function answerManifest(
     { request, response, signal }: Exchange,
@@ -73,7 +75,7 @@ export function createMirror(components: MirrorComponents): Mirror {
     });
     facts.digest = found.digest;
     facts.stale = found.stale;
-    sizes.learn(found);
+    await brokenImages.ensureWhole(repository, found.digest, sizes.learn(found), { signal });
     if (!isDigest(reference) && !isSchema1(found.mediaType))
       names.resolved(repository, reference, found);
     const headers: Record<string, string | number> = {
@@ -145,6 +147,7 @@ export function createMirror(components: MirrorComponents): Mirror {
         metrics.sentBytes.add(lengthBytes);
       },
     });
+    if (wanted === undefined) brokenImages.succeeded(repository, digest);
   }
 
   function answerDocument({ request, response, url }: Exchange, document: Document): void {
@@ -187,7 +190,12 @@ export function createMirror(components: MirrorComponents): Mirror {
         await recordPull(
           audit,
           { request: exchange.request, object: "blob", repository, name: asked.digest },
-          async (facts) => await answerBlob(exchange, repository, asked.digest, facts),
+          async (facts) =>
+            await brokenImages.watch(
+              repository,
+              asked.digest,
+              async () => await answerBlob(exchange, repository, asked.digest, facts),
+            ),
         );
         return;
       case "tags":
