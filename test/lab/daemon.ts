@@ -82,11 +82,12 @@ export async function startDaemon(init: LabDaemonInit): Promise<LabDaemon> {
       `mirror: { listen: ["${init.mirror ?? "127.0.0.1:5055"}"] }`,
       "log: { level: debug, format: json }",
       `site: { tokenFile: ${tokenFile} }`,
+      // A lab is not refused room by how full the disk of its host is.
+      init.extra?.includes("store:") === true ? "" : "store: { minFreeBytes: 268435456 }",
+      // Last of what is made here, so that what is added may go on with them.
       "registries:",
       `  "${registry}": { ${init.endpoint === undefined ? "" : `${endpoint}, `}${trust} }`,
       `  docker.io: { ${endpoint}, ${trust} }`,
-      // A lab is not refused room by how full the disk of its host is.
-      init.extra?.includes("store:") === true ? "" : "store: { minFreeBytes: 268435456 }",
       init.extra ?? "",
       "",
     ].join("\n"),
