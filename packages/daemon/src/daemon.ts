@@ -5,7 +5,7 @@ import type { ApiEvent } from "@shoal/api";
 import { createNetwork, loadIdentity, type Network, siteOf } from "@shoal/network";
 import { CodedError, type Logger, systemClock } from "@shoal/runtime";
 import { openFileStore } from "@shoal/store";
-import { createSwarm } from "@shoal/swarm";
+import { createSwarm, type Swarm } from "@shoal/swarm";
 import {
   certificateFolders,
   createAuthFileCredentials,
@@ -74,11 +74,14 @@ export async function startDaemon(
   const traffic = createTraffic(prometheus);
   const metrics = traffic.register;
 
+  // The store is made before the swarm that can tell.
+  let lastCopies: Swarm["lastCopies"] = async () => new Set();
+
   await makeStateFolder(configuration.state);
   const room = await storeRoom(configuration);
   const store = stack.use(
     await openFileStore(
-      { clock, logger, metrics },
+      { clock, logger, metrics, lastCopies: async (digests) => await lastCopies(digests) },
       { directory: join(configuration.state, "store"), ...room },
     ),
   );
@@ -140,6 +143,7 @@ export async function startDaemon(
     ),
   );
   audit.started(network, token && siteOf(token).id);
+  lastCopies = swarm.lastCopies;
   await network.start();
   const site = createSiteMembership({ network, logger, audit }, { tokenFile, token });
   const pulls = stack.use(

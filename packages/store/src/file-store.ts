@@ -292,6 +292,7 @@ export async function openFileStore(
 
   return {
     stat: (digest) => blobs.get(digest),
+    keeps: (digest, insists = false) => blobs.has(digest) && collector.keeps(digest, insists),
     blobs: () => blobs.values(),
     async open(digest) {
       uses.note(digest);

@@ -209,6 +209,7 @@ export function createMemoryStore(
       const bytes = blobs.get(digest);
       return bytes === undefined ? undefined : { digest, sizeBytes: bytes.length };
     },
+    keeps: (digest) => blobs.has(digest),
     *blobs() {
       for (const [digest, bytes] of blobs) yield { digest, sizeBytes: bytes.length };
     },

@@ -114,6 +114,11 @@ export interface StoreEvents {
 export interface Store extends AsyncDisposable {
   /** From memory: cheap enough for every request. */
   stat(digest: Digest): BlobInfo | undefined;
+  /**
+   * Whether another machine may rely on the blob's being here: it is not about to be removed.
+   * @param insists of the two machines this one keeps the blob when both are about to remove it. @default false
+   */
+  keeps(digest: Digest, insists?: boolean): boolean;
   /** Every committed blob. */
   blobs(): Iterable<BlobInfo>;
   /** Opens a committed blob, or `undefined`. */

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { mkdtemp, readdir, rm, utimes } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { type Digest, digestHex, digestOf, MEDIA_TYPES } from "@shoal/oci";
 import { type Clock, noMetrics, silentLogger, systemClock } from "@shoal/runtime";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -192,6 +193,41 @@ describe("a store that makes room", () => {
     expect(store.stat(elsewhere)).toBeUndefined();
     const { removals } = await store.collect({ targetBytes: 0 });
     expect(removals).toMatchObject([{ digest: only, reason: "last-copy" }]);
+  });
+
+  it("never loses a site's last copy where two stores let it go at once", async () => {
+    for (let round = 0; round < 10; round++) {
+      const stores: FileStore[] = [];
+      const bodies = Array.from({ length: 6 }, () => new Uint8Array(randomBytes(1000)));
+      const asked = [0, 0];
+      for (const self of [0, 1]) {
+        const lastCopies = async (digests: readonly Digest[]): Promise<ReadonlySet<Digest>> => {
+          asked[self]! += 1;
+          await delay(Math.random() * 5);
+          const last = digests.filter((digest) => !stores[1 - self]!.keeps(digest, self === 0));
+          await delay(Math.random() * 5);
+          return new Set(last);
+        };
+        const components = { clock: systemClock, logger: silentLogger, metrics: noMetrics };
+        const directory = join(folder, `${round}-${self}`);
+        const store = await openFileStore({ ...components, lastCopies }, { directory });
+        for (const body of bodies) await store.put(digestOf(body), body);
+        stores.push(store);
+      }
+      await Promise.all(
+        stores.map(async (store) => {
+          await delay(Math.random() * 5);
+          await store.collect({ targetBytes: 3000 });
+        }),
+      );
+      expect(asked.every((count) => count > 0)).toBe(true);
+      for (const body of bodies)
+        expect(stores.some((store) => store.stat(digestOf(body)) !== undefined)).toBe(true);
+      for (const store of stores) {
+        expect((await store.usage()).blobs).toBe(3);
+        await store[Symbol.asyncDispose]();
+      }
+    }
   });
 
   it("counts unfinished ingests, and drops those that nobody goes on with", async () => {

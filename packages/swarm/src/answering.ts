@@ -16,6 +16,7 @@ import { decodeBlock, decodeRequest, encodeBlockReply, encodeReply } from "./wir
 import type { ControlReply, ControlRequest } from "./wire/messages.ts";
 
 export interface AnsweringComponents {
+  readonly self: PeerIdString;
   readonly directory: Directory;
   readonly resolver: Resolver;
   readonly site: SiteRecords;
@@ -25,7 +26,7 @@ export interface AnsweringComponents {
   readonly uplink: Pick<Uplink, "answer">;
   readonly sharing: Sharing;
   readonly proofs: Proofs;
-  readonly store: Pick<Store, "stat">;
+  readonly store: Pick<Store, "stat" | "keeps">;
   readonly transferOf: (digest: Digest) => Transfer | undefined;
   readonly auditLog: AuditLog;
   readonly logger: Logger;
@@ -71,6 +72,14 @@ export function createAnswering(components: AnsweringComponents): FrameHandler {
     return { type: "interested", have: all.toBytes() };
   }
 
+  /** Of two members that would both remove a blob, the one with the greater id keeps it. */
+  function keptOf(digests: readonly Digest[], asker: PeerIdString): number[] {
+    return [...digests.keys()].filter((index) => {
+      const digest = digests[index]!;
+      return store.keeps(digest, components.self > asker) && sharing.shares(digest);
+    });
+  }
+
   function sizeOf(digest: Digest): number | undefined {
     if (!sharing.shares(digest)) return undefined;
     return (
@@ -113,6 +122,8 @@ export function createAnswering(components: AnsweringComponents): FrameHandler {
         return DONE;
       case "stat":
         return { type: "stats", size: sizeOf(request.digest) };
+      case "keeping":
+        return { type: "kept", kept: keptOf(request.digests, peer) };
       case "nudge":
         transferOf(request.digest)?.nudge();
         return DONE;

@@ -8,6 +8,7 @@ interface ReplyTypes {
   readonly sync: "synced";
   readonly interest: "interested";
   readonly stat: "stats";
+  readonly keeping: "kept";
   readonly resolve: "resolved";
   readonly have: "done";
   readonly announce: "done";
@@ -49,6 +50,7 @@ const REPLIES: ReplyTypes = {
   sync: "synced",
   interest: "interested",
   stat: "stats",
+  keeping: "kept",
   resolve: "resolved",
   have: "done",
   announce: "done",

@@ -25,6 +25,7 @@ import { createAudits } from "./audits.ts";
 import { loadConduct } from "./conduct.ts";
 import { createDirectory } from "./directory.ts";
 import { createHoldings } from "./holdings.ts";
+import { createKeepers } from "./keepers.ts";
 import { type LedgerLog, openLedgerLog, sweepLedgers } from "./ledger-log.ts";
 import { createManifests } from "./manifests.ts";
 import { createSwarmMetrics } from "./metrics.ts";
@@ -171,6 +172,7 @@ export async function createSwarm(
   });
   transport.handle(
     createAnswering({
+      self: transport.self,
       directory,
       resolver,
       site,
@@ -376,6 +378,7 @@ export async function createSwarm(
       const { digest } = request;
       return store.stat(digest) ?? { digest, sizeBytes: await sizeOf(request, options) };
     },
+    lastCopies: createKeepers({ transport, peers, shares, logger }).lastCopies,
     transfers: () =>
       [...transfers.values()].map(({ digest, arrival }) => ({
         digest,

@@ -85,6 +85,8 @@ export interface Swarm extends AsyncDisposable {
   open(request: BlobRequest, options?: AbortOptions): Promise<OpenBlob>;
   /** The blob's size, without a transfer. @throws ERR_BLOB_SIZE_UNKNOWN, and what Upstream throws */
   stat(request: BlobRequest, options?: AbortOptions): Promise<BlobInfo>;
+  /** Those of the blobs that no other live member says it keeps; none without other members. */
+  lastCopies(digests: readonly Digest[]): Promise<ReadonlySet<Digest>>;
   /** Transfers under way. */
   transfers(): readonly { readonly digest: Digest; readonly progress: TransferProgress }[];
   /** What this member has given others. */

@@ -44,6 +44,7 @@ describe("wire codec", () => {
     { type: "have", digest, size: 5, repository: "ghcr.io/a/b", pieces: [0] },
     { type: "announce", held: [[digest, 5]], gone: [digest], complete: true },
     { type: "stat", digest, repository: "ghcr.io/a/b" },
+    { type: "keeping", digests: [digest] },
     { type: "nudge", digest, size: 5 },
     { type: "uplink", office: "ghcr.io", want: 3, holds: 1 },
     { type: "pause", registry, forMs: 5000, cause: "limited", relayed: true },

@@ -36,6 +36,11 @@ export interface CollectOptions {
 
 /** Removes what has to go, one collection at a time. */
 export interface Collector {
+  /**
+   * Whether another machine that is about to remove the blob is told that this one keeps it.
+   * @param insists whether this one gives way to the other's collection where both would remove it
+   */
+  keeps(digest: Digest, insists: boolean): boolean;
   collect(options: CollectOptions): Promise<Collection>;
   /** Runs work while nothing is being removed. */
   whileIdle<T>(work: () => Promise<T>): Promise<T>;
@@ -44,6 +49,13 @@ export interface Collector {
 export function createCollector(components: CollectorComponents): Collector {
   const { remove, collectedBytes, logger } = components;
   let last: Promise<unknown> = Promise.resolve();
+  /**
+   * Blobs that others are being asked about, or that go since somebody else keeps them. That is told to others
+   * from before they are asked, so of two machines that would remove a blob at once one at most relies on the other.
+   */
+  const leaving = new Map<Digest, "asked" | "going">();
+  /** Blobs that were being asked about when another machine was promised that they stay. */
+  const promised = new Set<Digest>();
 
   async function whileIdle<T>(work: () => Promise<T>): Promise<T> {
     const turn = last.then(work, work);
@@ -52,7 +64,10 @@ export function createCollector(components: CollectorComponents): Collector {
   }
 
   /** Asks only about what would go: a question to the site for every blob would cost more than it saves. */
-  async function plan(winBytes: number): Promise<GcPlan & Pick<Collection, "removals">> {
+  async function plan(
+    winBytes: number,
+    dryRun: boolean,
+  ): Promise<GcPlan & Pick<Collection, "removals">> {
     const state = await components.state();
     const asked = new Set<Digest>();
     const lastCopies = new Set<Digest>();
@@ -68,14 +83,20 @@ export function createCollector(components: CollectorComponents): Collector {
         }));
         return { ...found, removals };
       }
-      for (const digest of unasked) asked.add(digest);
-      for (const digest of await components.lastCopies(unasked)) lastCopies.add(digest);
+      for (const digest of unasked) {
+        asked.add(digest);
+        if (!dryRun) leaving.set(digest, "asked");
+      }
+      const last = await components.lastCopies(unasked);
+      for (const digest of unasked)
+        if (last.has(digest) || promised.has(digest)) lastCopies.add(digest);
+        else if (!dryRun) leaving.set(digest, "going");
     }
   }
 
   async function run({ goal, dryRun = false }: CollectOptions): Promise<Collection> {
     const winBytes = Math.max(0, await goal());
-    const { removals, wonBytes } = await plan(winBytes);
+    const { removals, wonBytes } = await plan(winBytes, dryRun);
     if (dryRun) return { removals, wonBytes, shortBytes: Math.max(0, winBytes - wonBytes) };
     const gone: Removal[] = [];
     let won = 0;
@@ -103,5 +124,22 @@ export function createCollector(components: CollectorComponents): Collector {
     return { removals: gone, wonBytes: won, shortBytes };
   }
 
-  return { collect: async (options) => await whileIdle(async () => await run(options)), whileIdle };
+  return {
+    keeps(digest, insists) {
+      const step = leaving.get(digest);
+      if (step === "asked" && insists) promised.add(digest);
+      return step === undefined || (step === "asked" && insists);
+    },
+    async collect(options) {
+      return await whileIdle(async () => {
+        try {
+          return await run(options);
+        } finally {
+          leaving.clear();
+          promised.clear();
+        }
+      });
+    },
+    whileIdle,
+  };
 }

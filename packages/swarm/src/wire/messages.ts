@@ -153,6 +153,17 @@ const AnnounceSchema = z.strictObject({
 const StatSchema = z.strictObject({ type: z.literal("stat"), digest, repository });
 const StatReplySchema = z.strictObject({ type: z.literal("stats"), size: count.optional() });
 
+/** Asks which of these blobs the receiver has and is not about to remove: the sender may remove its own. */
+const KeepingSchema = z.strictObject({
+  type: z.literal("keeping"),
+  digests: z.array(digest).max(1_000),
+});
+const KeepingReplySchema = z.strictObject({
+  type: z.literal("kept"),
+  /** Their places in the question. */
+  kept: z.array(count).max(1_000),
+});
+
 /** The coordinator has something to say to a participant: it syncs at once. */
 const NudgeSchema = z.strictObject({ type: z.literal("nudge"), digest, size: count });
 
@@ -289,6 +300,7 @@ export const RequestSchema = z.discriminatedUnion("type", [
   HaveSchema,
   AnnounceSchema,
   StatSchema,
+  KeepingSchema,
   NudgeSchema,
   ResolveSchema,
   KeepSchema,
@@ -303,6 +315,7 @@ export const ReplySchema = z.discriminatedUnion("type", [
   SyncReplySchema,
   InterestReplySchema,
   StatReplySchema,
+  KeepingReplySchema,
   ResolveReplySchema,
   AccusedSchema,
   UplinkReplySchema,
