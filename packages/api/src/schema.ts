@@ -146,6 +146,10 @@ export const StatusSchema = z.object({
     ingests: bytes,
     ingestBytes: bytes,
     freeBytes: bytes,
+    /** Other than `ok`: what it can't take passes through to clients unstored. */
+    state: z.enum(["ok", "full", "readOnly", "failing"]).optional(),
+    /** What it failed at last, with what to do about it; absent when ok. */
+    why: z.string().optional(),
     /** What the store may take: its quota, or what the disk has above the floor. */
     capacityBytes: bytes.optional(),
     /** Nothing is stored below so much free space. */

@@ -58,6 +58,13 @@ function labelled(rows: readonly (readonly [string, string])[], columns: number)
   });
 }
 
+const STORE_STATES: Readonly<Record<NonNullable<Status["store"]["state"]>, string>> = {
+  ok: "ok",
+  full: "! full, new blobs pass through",
+  readOnly: "! read-only, new blobs pass through",
+  failing: "! failing, new blobs pass through",
+};
+
 export function statusLines(status: Status, columns: number, nowMs: number): string[] {
   const { traffic, store } = status;
   const received = traffic.fromUpstreamBytes + traffic.fromPeersBytes;
@@ -72,6 +79,9 @@ export function statusLines(status: Status, columns: number, nowMs: number): str
       "store",
       `${formatCount(store.blobs, "blob")}, ${formatBytes(store.blobBytes)}${store.capacityBytes === undefined ? "" : ` of ${formatBytes(store.capacityBytes)}`}; ${formatBytes(store.freeBytes)} free in ${status.stateFolder}`,
     ],
+    ...(store.why === undefined
+      ? []
+      : [["", `${STORE_STATES[store.state ?? "ok"]}: ${store.why}`] as const]),
     [
       "arriving",
       `${formatCount(status.transfers, "blob")}, ${formatBytes(store.ingestBytes)} of unfinished ones kept`,

@@ -411,3 +411,10 @@ describe("shoal doctor", () => {
     expect(out).toMatch(/^– credentials/m);
   });
 });
+
+test("a store that takes nothing is told with why", () => {
+  const store = { ...status.store, state: "full", why: "free some disk space" } as const;
+  const check = checkDisk({ ...status, store });
+  expect(check.state).toBe("failed");
+  expect(JSON.stringify(check)).toContain("free some disk space");
+});

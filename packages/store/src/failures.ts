@@ -1,5 +1,5 @@
 import type { Digest } from "@shoal/oci";
-import { CodedError } from "@shoal/runtime";
+import { CodedError, hasCode } from "@shoal/runtime";
 import type { PieceIndex } from "./geometry.ts";
 
 export function storeFull(neededBytes: number, freeBytes: number): CodedError<"ERR_STORE_FULL"> {
@@ -8,6 +8,11 @@ export function storeFull(neededBytes: number, freeBytes: number): CodedError<"E
     `the store has no room: ${neededBytes} bytes are needed and ${freeBytes} are free above the floor; free some disk space, or give the store another disk with the setting state`,
     { details: { neededBytes, freeBytes } },
   );
+}
+
+/** Whether the store itself has refused, rather than its disk. */
+export function isRefusal(error: unknown): boolean {
+  return hasCode(error, "ERR_STORE_FULL") && error.details["neededBytes"] !== undefined;
 }
 
 export function digestMismatch(expected: Digest, found: Digest): CodedError<"ERR_DIGEST_MISMATCH"> {

@@ -35,6 +35,8 @@ export interface FileIngestInit {
   readonly reserve: (missingBytes: number) => Promise<void>;
   /** Keeps the hashes of the pieces of the verified blob. */
   readonly keepHashes: (hashes: ReadonlyMap<PieceIndex, Uint8Array>) => Promise<void>;
+  /** The disk did not take something. */
+  readonly onFault: (error: unknown) => void;
   /** Called once, when the ingest is closed by whichever way. */
   readonly onClosed: (outcome: "kept" | "committed" | "discarded") => void;
 }
@@ -133,6 +135,16 @@ function createFileIngest(
   let syncFailure: unknown;
   let committing = false;
   let closed = false;
+
+  /** Writing: what fails at it fails for the store as a whole. */
+  async function guarded<T>(path: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await withStoreErrors(path, work);
+    } catch (error) {
+      init.onFault(error);
+      throw error;
+    }
+  }
 
   async function readAt(offset: number, length: number): Promise<Uint8Array> {
     const buffer = Buffer.allocUnsafeSlow(length);
@@ -241,7 +253,7 @@ function createFileIngest(
       if (bytes.length !== length) throw pieceLengthWrong(piece, bytes.length, length);
       if (have.has(piece)) return;
       const under =
-        writing.get(piece) ?? withStoreErrors(dataPath, () => writePiece(piece, bytes, options));
+        writing.get(piece) ?? guarded(dataPath, () => writePiece(piece, bytes, options));
       writing.set(piece, under);
       try {
         await under;
@@ -266,7 +278,7 @@ function createFileIngest(
       ensureOpen();
       const dropped = [...pieces].filter((piece) => have.clear(piece));
       prefix.dropped(dropped);
-      await withStoreErrors(journalPath, async () => {
+      await guarded(journalPath, async () => {
         for (const piece of dropped) {
           hashes.delete(piece);
           await append(piece, undefined);
@@ -286,7 +298,7 @@ function createFileIngest(
           prefix.dropped([0 as PieceIndex]);
           throw digestMismatch(digest, found);
         }
-        await withStoreErrors(blobPath, async () => {
+        await guarded(blobPath, async () => {
           await syncing;
           await sync();
           await rename(dataPath, blobPath);

@@ -1,28 +1,29 @@
-import { randomUUID } from "node:crypto";
-import { open, rename, rm } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
 import { type Digest, digestAlgorithm, digestOf } from "@shoal/oci";
-import { type Clock, CodedError, hasCode, type Logger, type MetricsRegister } from "@shoal/runtime";
-import { openBlobFile } from "./blob-file.ts";
+import { type Clock, CodedError, type Logger, type MetricsRegister } from "@shoal/runtime";
+import { createBlobReaders } from "./blob-readers.ts";
 import { createBlobSet } from "./blob-set.ts";
-import { blobExists, blobTooLarge, digestMismatch, ingestOpen } from "./failures.ts";
+import { blobExists, digestMismatch, ingestOpen, isRefusal, storeFull } from "./failures.ts";
 import { openFileIngest } from "./file-ingest.ts";
 import { type Collection, createCollector } from "./gc/collector.ts";
 import { createImageGraph } from "./gc/image-graph.ts";
-import { loadLastUses } from "./gc/last-uses.ts";
+import { createLastUses } from "./gc/last-uses.ts";
 import { closure, FORGET_MS, type GcRemoval, type GcState } from "./gc/plan.ts";
+import { createStoreHealth } from "./health.ts";
 import { openImageIndex } from "./image-index.ts";
 import { createIngestFolder } from "./ingest-folder.ts";
 import { findBlobs, layoutOf, makeLayout } from "./layout.ts";
 import { createStoreListeners } from "./listeners.ts";
 import { createStoreMetrics } from "./metrics.ts";
 import { createPieceHashes } from "./piece-hashes.ts";
-import { loadPins, type Pin } from "./pins.ts";
+import { createPins, type Pin } from "./pins.ts";
 import { createRoom } from "./room.ts";
 import { createRoomMaker } from "./room-maker.ts";
 import { storeError, syncFolder, withStoreErrors } from "./store-io.ts";
 import { openTables } from "./tables.ts";
-import type { BlobHandle, BlobInfo, Ingest, Store } from "./types.ts";
+import { writeTemporary } from "./temporary-file.ts";
+import type { BlobInfo, Ingest, Store } from "./types.ts";
 
 export interface FileStoreComponents {
   readonly clock: Clock;
@@ -91,19 +92,39 @@ export async function openFileStore(
   });
   const ingestFolder = createIngestFolder(layout, room);
   const ingests = new Set<Ingest>();
-  /** How many have a blob open. */
-  const readers = new Map<Digest, number>();
+  const write = async (bytes: Uint8Array, use: (path: string) => Promise<void>): Promise<void> =>
+    await writeTemporary(layout.ingestFolder, ingestFolder.puts, bytes, use);
 
   await makeLayout(directory);
-  const tables = await openTables(layout.indexFolder, logger);
+  for await (const { writtenMs, ...info } of findBlobs(directory)) blobs.add(info, writtenMs);
+  const health = createStoreHealth({
+    probe,
+    onRecovered: recover,
+    stateGauge: metrics.state,
+    clock,
+    logger,
+  });
+  await tidy();
+  const tables = await openTables(layout.indexFolder, { logger, onFailure: health.failed });
   const pieceHashes = createPieceHashes(tables.table("piece-hashes"));
+  const readers = createBlobReaders({
+    blobs,
+    pathOf: layout.blob,
+    pieceHashes,
+    onGone(info) {
+      if (blobs.delete(info.digest)) listeners.emit("removed", info);
+    },
+    logger,
+  });
   const manifests = tables.table<{ mediaType: string }>("manifests");
-  const pins = await loadPins(tables.table("pins"));
-  const uses = await loadLastUses(tables.table("uses"), { clock, logger });
+  const pins = createPins(tables.table("pins"));
+  const uses = createLastUses(tables.table("uses"), { clock });
+  await pins.load();
+  await uses.load();
   const images = await openImageIndex(directory, logger);
   const graph = createImageGraph({
     stat: (digest) => blobs.get(digest),
-    read: async (digest) => await readAll(digest, Number.MAX_SAFE_INTEGER),
+    read: async (digest) => await readers.readAll(digest, Number.MAX_SAFE_INTEGER),
     manifests,
     images: images.list,
   });
@@ -119,12 +140,35 @@ export async function openFileStore(
     collectedBytes: metrics.collectedBytes,
     logger,
   });
-  const roomMaker = createRoomMaker({ room, collector, metrics, clock, logger });
-  for await (const { writtenMs, ...info } of findBlobs(directory)) blobs.add(info, writtenMs);
-  await ingestFolder.look();
-  for (const [digest, { usedMs }] of room.leftovers)
-    if (clock.wallNow() - usedMs > FORGET_MS) await ingestFolder.remove(digest);
+  const roomMaker = createRoomMaker({ room, collector, health, metrics, clock, logger });
   roomMaker.start();
+
+  /** Removes what nobody goes on with: on a full disk that is room for the index. */
+  async function tidy(): Promise<void> {
+    try {
+      await ingestFolder.look();
+      for (const [digest, { usedMs }] of room.leftovers)
+        if (clock.wallNow() - usedMs > FORGET_MS) await ingestFolder.remove(digest);
+    } catch (error) {
+      health.failed(storeError(error, layout.ingestFolder));
+    }
+  }
+
+  /** @throws what keeps the store from taking so many bytes */
+  async function probe(neededBytes: number): Promise<void> {
+    const { capacityBytes, usedBytes } = (await room.measure())();
+    const leftBytes = capacityBytes - usedBytes;
+    if (leftBytes < Math.max(1, neededBytes))
+      throw storeFull(Math.max(1, neededBytes), Math.max(0, leftBytes));
+    await write(new Uint8Array(4096), async (path) => await rm(path));
+  }
+
+  async function recover(): Promise<void> {
+    // LevelDB takes nothing more once it has failed.
+    await tables.reopen();
+    await pins.load();
+    await uses.load();
+  }
 
   function committed(info: BlobInfo): BlobInfo {
     blobs.add(info, clock.wallNow());
@@ -134,6 +178,12 @@ export async function openFileStore(
   }
 
   async function state(): Promise<Omit<GcState, "lastCopies">> {
+    health.ensureWritable();
+    if (!tables.isOpen)
+      throw new CodedError(
+        "ERR_STORE_IO",
+        `${layout.indexFolder} can't be read, and with it what is pinned: nothing is removed`,
+      );
     await ingestFolder.look();
     const children = await graph.load();
     const nowMs = clock.wallNow();
@@ -150,14 +200,14 @@ export async function openFileStore(
       ingests: room.leftovers,
       children,
       pinned: pins.list().map(({ digest }) => digest),
-      busy: new Set([...readers.keys(), ...room.open.keys()]),
+      busy: new Set([...readers.open.keys(), ...room.open.keys()]),
       nowMs,
     };
   }
 
   /** An image with what it alone names, unless somebody has come to read of it since it was chosen. */
   async function removeTogether(removal: GcRemoval): Promise<number> {
-    if (removal.blobs.some((digest) => readers.has(digest))) return 0;
+    if (removal.blobs.some((digest) => readers.open.has(digest))) return 0;
     let wonBytes = 0;
     for (const digest of removal.blobs) {
       wonBytes += blobs.get(digest)?.sizeBytes ?? 0;
@@ -168,6 +218,7 @@ export async function openFileStore(
 
   async function openIngest(target: BlobInfo): Promise<Ingest> {
     const { digest, sizeBytes } = target;
+    health.ensureWritable();
     await ingestFolder.settled(digest);
     if (blobs.get(digest) !== undefined) throw blobExists(digest);
     if (room.open.has(digest)) throw ingestOpen(digest);
@@ -190,6 +241,7 @@ export async function openFileStore(
             logger.warn({ error, digest }, "the hashes of a blob's pieces could not be kept");
           });
         },
+        onFault: health.failed,
         onClosed(outcome) {
           room.open.delete(digest);
           ingests.delete(ingest);
@@ -207,6 +259,7 @@ export async function openFileStore(
     } catch (error) {
       room.open.delete(digest);
       if (left !== undefined) room.leftovers.set(digest, left);
+      if (!isRefusal(error)) health.failed(error);
       throw error;
     }
   }
@@ -219,70 +272,28 @@ export async function openFileStore(
       metrics.commits.add(1, { outcome: "mismatch" });
       throw digestMismatch(digest, found);
     }
+    health.ensureWritable();
     await roomMaker.reserve(bytes.length);
-    const temporary = join(layout.ingestFolder, `put-${randomUUID()}`);
     const path = layout.blob(digest);
-    ingestFolder.puts.add(temporary);
     try {
-      const file = await open(temporary, "w", 0o644);
-      try {
-        await file.writeFile(bytes);
-        await file.datasync();
-      } finally {
-        await file.close();
-      }
-      await rename(temporary, path);
-      await syncFolder(dirname(path));
+      await write(bytes, async (temporary) => {
+        await rename(temporary, path);
+        await syncFolder(dirname(path));
+      });
     } catch (error) {
-      await rm(temporary, { force: true }).catch(() => undefined);
       metrics.commits.add(1, { outcome: "failed" });
-      throw storeError(error, path);
-    } finally {
-      ingestFolder.puts.delete(temporary);
+      health.failed(error);
+      throw error;
     }
     return committed({ digest, sizeBytes: bytes.length });
-  }
-
-  async function openBlob(digest: Digest): Promise<BlobHandle | undefined> {
-    const info = blobs.get(digest);
-    if (info === undefined) return undefined;
-    readers.set(digest, (readers.get(digest) ?? 0) + 1);
-    const leave = (): void => {
-      const left = readers.get(digest)! - 1;
-      if (left === 0) readers.delete(digest);
-      else readers.set(digest, left);
-    };
-    try {
-      return await openBlobFile(
-        layout.blob(digest),
-        info,
-        async (read) => await pieceHashes.of(info, read),
-        leave,
-      );
-    } catch (error) {
-      leave();
-      if (!hasCode(error, "ERR_STORE_IO") || error.details["errno"] !== "ENOENT") throw error;
-      logger.warn({ digest }, "a blob's file is gone; it is fetched again when it is asked for");
-      if (blobs.delete(digest)) listeners.emit("removed", info);
-      return undefined;
-    }
-  }
-
-  async function readAll(digest: Digest, limitBytes: number): Promise<Uint8Array | undefined> {
-    const info = blobs.get(digest);
-    if (info === undefined) return undefined;
-    if (info.sizeBytes > limitBytes) throw blobTooLarge(digest, info.sizeBytes, limitBytes);
-    await using handle = await openBlob(digest);
-    return await handle?.read(0, info.sizeBytes);
   }
 
   async function removeBlob(digest: Digest): Promise<boolean> {
     const info = blobs.get(digest);
     if (info === undefined) return false;
-    blobs.delete(digest);
     await withStoreErrors(directory, () => rm(layout.blob(digest), { force: true }));
     metrics.removed.add(1);
-    listeners.emit("removed", info);
+    if (blobs.delete(digest)) listeners.emit("removed", info);
     await pieceHashes.forget(digest);
     await uses.forget(digest);
     await manifests.delete(digest);
@@ -296,11 +307,11 @@ export async function openFileStore(
     blobs: () => blobs.values(),
     async open(digest) {
       uses.note(digest);
-      return await openBlob(digest);
+      return await readers.read(digest);
     },
     async readAll(digest, limitBytes, { isUse = true } = {}) {
       if (isUse && blobs.get(digest) !== undefined) uses.note(digest);
-      return await readAll(digest, limitBytes);
+      return await readers.readAll(digest, limitBytes);
     },
     put,
     openIngest: async (target) => await openIngest(target),
@@ -321,6 +332,7 @@ export async function openFileStore(
         ingestBytes,
         freeBytes,
         capacityBytes,
+        ...health.condition,
       };
     },
     on: listeners.on,
@@ -355,6 +367,7 @@ export async function openFileStore(
       }),
     async [Symbol.asyncDispose]() {
       roomMaker[Symbol.dispose]();
+      health[Symbol.dispose]();
       for (const ingest of ingests) await ingest[Symbol.asyncDispose]();
       await collector.whileIdle(async () => undefined);
       await uses[Symbol.asyncDispose]();

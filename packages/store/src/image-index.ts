@@ -41,7 +41,9 @@ export async function openImageIndex(directory: string, logger: Logger): Promise
     await writing;
   }
 
-  if (images.size === 0) await write();
+  // The layout wants the file; without it the store does as well.
+  if (images.size === 0)
+    await write().catch((error: unknown) => logger.warn({ error }, "index.json can't be written"));
   return {
     async name(image) {
       images.set(image.name, image);

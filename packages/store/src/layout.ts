@@ -1,4 +1,4 @@
-import { mkdir, readdir, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Digest, digestAlgorithm, digestHex, isDigest } from "@shoal/oci";
 import { withStoreErrors } from "./store-io.ts";
@@ -39,8 +39,10 @@ export async function makeLayout(directory: string): Promise<void> {
     for (const algorithm of ALGORITHMS)
       await mkdir(join(directory, "blobs", algorithm), { recursive: true });
     await mkdir(join(directory, "ingests"), { recursive: true });
+    // Written once: a full disk would take what is there and give nothing for it.
     const layout = JSON.stringify({ imageLayoutVersion: "1.0.0" });
-    await writeFile(join(directory, "oci-layout"), layout);
+    const path = join(directory, "oci-layout");
+    if ((await readFile(path, "utf8").catch(() => "")) !== layout) await writeFile(path, layout);
   });
 }
 

@@ -8,6 +8,8 @@ export interface StoreMetrics {
   readonly removed: Counter;
   /** `reason`: those of GcReason. */
   readonly collectedBytes: Counter;
+  /** 1 for the `state` that it is in: ok, full, readOnly or failing. */
+  readonly state: Gauge;
   readonly usedBytes: Gauge;
   readonly capacityBytes: Gauge;
 }
@@ -26,6 +28,11 @@ export function createStoreMetrics(register: MetricsRegister): StoreMetrics {
       name: "shoal_store_collected_bytes_total",
       help: "Bytes that were removed to make room, by reason",
       labelNames: ["reason"],
+    }),
+    state: register.gauge({
+      name: "shoal_store_state",
+      help: "1 for the state that the store is in: ok, full, readOnly or failing",
+      labelNames: ["state"],
     }),
     usedBytes: register.gauge({
       name: "shoal_store_used_bytes",

@@ -12,6 +12,8 @@ export interface Pin {
 }
 
 export interface Pins {
+  /** Reads what was pinned before. */
+  load(): Promise<void>;
   list(): readonly Pin[];
   /** Resolves when the pin is on the disk. A pin of the same name is replaced. @throws ERR_STORE_FULL, ERR_STORE_IO */
   add(pin: Pin): Promise<void>;
@@ -19,10 +21,12 @@ export interface Pins {
   remove(nameOrDigest: string): Promise<readonly Pin[]>;
 }
 
-export async function loadPins(table: RecordTable<Omit<Pin, "name">>): Promise<Pins> {
+export function createPins(table: RecordTable<Omit<Pin, "name">>): Pins {
   const pins = new Map<string, Pin>();
-  for await (const [name, pin] of table.entries()) pins.set(name, { name, ...pin });
   return {
+    async load() {
+      for await (const [name, pin] of table.entries()) pins.set(name, { name, ...pin });
+    },
     list: () => [...pins.values()],
     async add({ name, digest, atMs }) {
       await table.put(name, { digest, atMs }, { durable: true });

@@ -1,6 +1,7 @@
 import type { Clock, Logger } from "@shoal/runtime";
 import { storeFull } from "./failures.ts";
 import type { Collector } from "./gc/collector.ts";
+import type { StoreHealth } from "./health.ts";
 import type { StoreMetrics } from "./metrics.ts";
 import type { Fill, Room } from "./room.ts";
 
@@ -9,9 +10,14 @@ const LOOK_MS = 60_000;
 /** Each so many looks, what has been of no use for a day goes as well. */
 const LOOKS_A_CYCLE = 60;
 
+/** Who has less left has no room. Bytes. */
+const ROOM_BYTES = 64 * 1024 * 1024;
+
 export interface RoomMakerComponents {
   readonly room: Room;
   readonly collector: Collector;
+  /** Hears of what fits and what does not. */
+  readonly health: Pick<StoreHealth, "failed" | "fitted">;
   readonly metrics: Pick<StoreMetrics, "usedBytes" | "capacityBytes">;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -29,7 +35,7 @@ export interface RoomMaker extends Disposable {
 }
 
 export function createRoomMaker(components: RoomMakerComponents): RoomMaker {
-  const { room, collector, metrics, clock, logger } = components;
+  const { room, collector, health, metrics, clock, logger } = components;
   let nextLook: Disposable | undefined;
 
   function lookLater(looks: number): void {
@@ -63,11 +69,18 @@ export function createRoomMaker(components: RoomMakerComponents): RoomMaker {
         if (neededBytes <= leftBytes) {
           // In the same tick, so that two that begin at once are not promised the same room.
           promise?.();
+          health.fitted(neededBytes);
           return;
         }
         // One pull must not cost the machine all that it has.
         const isTooMuch = now.promisedBytes + neededBytes > now.capacityBytes / 2;
-        if (tried || isTooMuch) throw storeFull(neededBytes, Math.max(0, leftBytes));
+        if (tried || isTooMuch) {
+          const refusal = storeFull(neededBytes, Math.max(0, leftBytes));
+          // A store with room is not full since it does not take what is too large for it.
+          if (leftBytes < Math.min(ROOM_BYTES, now.capacityBytes / 20) || !isTooMuch)
+            health.failed(refusal);
+          throw refusal;
+        }
         const goalBytes = Math.max(
           neededBytes - leftBytes,
           now.usedBytes + neededBytes - now.lowBytes,

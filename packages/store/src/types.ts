@@ -1,6 +1,7 @@
 import type { Descriptor, Digest } from "@shoal/oci";
 import type { AbortOptions } from "@shoal/runtime";
 import type { ReadonlyBitfield } from "./bitfield.ts";
+import type { StoreState } from "./health.ts";
 import type { PieceGeometry, PieceIndex } from "./geometry.ts";
 
 export interface BlobInfo {
@@ -21,6 +22,10 @@ export interface StoreUsage {
   readonly ingestBytes: number;
   /** Free bytes of the file system that holds the store. */
   readonly freeBytes: number;
+  /** Whether it takes what arrives. @default ok */
+  readonly state?: StoreState;
+  /** What it failed at last, with what to do about it; absent when ok. */
+  readonly why?: string;
   /** What the store may take: its quota, or what the disk has above the floor. Absent without a limit. */
   readonly capacityBytes?: number;
 }

@@ -8,11 +8,11 @@ import { digestHex, digestOf } from "@shoal/oci";
 import { noMetrics, silentLogger, systemClock } from "@shoal/runtime";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import {
+  type FileStore,
   openFileStore,
   type PieceIndex,
   pieceLength,
   pieceOffset,
-  type Store,
 } from "../src/index.ts";
 
 const execute = promisify(execFile);
@@ -28,7 +28,7 @@ describe("the store on disk", () => {
   });
   afterEach(async () => await rm(folder, { recursive: true, force: true }));
 
-  const open = async (directory = join(folder, "s"), minFreeBytes = 0): Promise<Store> =>
+  const open = async (directory = join(folder, "s"), minFreeBytes = 0): Promise<FileStore> =>
     await openFileStore(
       { clock: systemClock, logger: silentLogger, metrics: noMetrics },
       { directory, minFreeBytes },
@@ -136,17 +136,19 @@ describe("the store on disk", () => {
     });
   });
 
-  it("makes a damaged index anew, and keeps the blobs", async () => {
+  it("repairs a damaged index, and keeps pins and blobs", async () => {
     const bytes = new Uint8Array(randomBytes(100));
     {
       await using store = await open();
       await store.put(digestOf(bytes), bytes);
+      await store.pin("a.lan/a:1", digestOf(bytes));
     }
     for (const name of await readdir(join(folder, "s/index")))
       if (/^(CURRENT|MANIFEST)/.test(name))
         await writeFile(join(folder, "s/index", name), "garbage\n");
     await using store = await open();
     expect(store.stat(digestOf(bytes))?.sizeBytes).toBe(100);
+    expect(await store.pins()).toMatchObject([{ name: "a.lan/a:1" }]);
     await store.table("t").put("k", 1);
   });
 
@@ -174,19 +176,15 @@ describe("the store on disk", () => {
     expect(await readdir(join(directory, "ingests"))).toEqual([]);
   });
 
-  it.skipIf(!isRoot)("tells of a full disk, and of a read-only one", async () => {
+  it.skipIf(!isRoot)("tells of a full disk", async () => {
     const mount = join(folder, "m");
     await mkdir(mount);
     await execute("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", mount]);
     try {
-      {
-        await using store = await open(join(mount, "s"));
-        const bytes = new Uint8Array(randomBytes(4 * PIECE));
-        const full = store.put(digestOf(bytes), bytes);
-        await expect(full).rejects.toMatchObject({ code: "ERR_STORE_FULL" });
-      }
-      await execute("mount", ["-o", "remount,ro", mount]);
-      await expect(open(join(mount, "s"))).rejects.toMatchObject({ code: "ERR_STORE_READ_ONLY" });
+      await using store = await open(join(mount, "s"));
+      const bytes = new Uint8Array(randomBytes(4 * PIECE));
+      const full = store.put(digestOf(bytes), bytes);
+      await expect(full).rejects.toMatchObject({ code: "ERR_STORE_FULL" });
     } finally {
       await execute("umount", [mount]);
     }

@@ -8,7 +8,13 @@ import type { OpenBlob } from "./types.ts";
 
 /** Failures of the store, in the face of which a blob is passed through unstored. */
 export function isStoreFailure(error: unknown): boolean {
-  return hasCode(error, "ERR_STORE_FULL", "ERR_STORE_IO", "ERR_STORE_READ_ONLY");
+  return hasCode(
+    error,
+    "ERR_STORE_FULL",
+    "ERR_STORE_IO",
+    "ERR_STORE_READ_ONLY",
+    "ERR_STORE_PERMISSION",
+  );
 }
 
 /** A blob of the store. The handle is closed with it. */

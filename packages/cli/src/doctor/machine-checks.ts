@@ -79,6 +79,8 @@ async function offsetOf(
 export function checkDisk({ store, stateFolder }: Status): Check {
   const found = `${formatBytes(store.freeBytes)} free in ${stateFolder}`;
   const remedy = `free some of that disk, or set \`state\` in the configuration to a folder on another`;
+  const { state = "ok", why } = store;
+  if (state !== "ok") return failed("disk", `${found}: ${why ?? state}`, remedy);
   if (store.minFreeBytes === undefined)
     return store.freeBytes < LOW_FREE_BYTES ? warning("disk", found, remedy) : ok("disk", found);
   if (store.freeBytes < store.minFreeBytes) {

@@ -1,5 +1,5 @@
 import type { Digest } from "@shoal/oci";
-import type { Clock, Logger } from "@shoal/runtime";
+import type { Clock } from "@shoal/runtime";
 import type { RecordTable } from "../types.ts";
 
 /** A use is written down this long after it at most: a killed daemon forgets no more. Milliseconds. */
@@ -7,19 +7,20 @@ const FLUSH_MS = 60_000;
 
 /** When each blob was last used. Kept in memory, and in a table that is a minute behind. */
 export interface LastUses extends AsyncDisposable {
+  /** Reads what was written before. */
+  load(): Promise<void>;
   /** Wall-clock milliseconds; `undefined` where nobody has used it since it was written. */
   of(digest: Digest): number | undefined;
   note(digest: Digest): void;
   forget(digest: Digest): Promise<void>;
 }
 
-export async function loadLastUses(
+export function createLastUses(
   table: RecordTable<number>,
-  components: { readonly clock: Clock; readonly logger: Logger },
-): Promise<LastUses> {
-  const { clock, logger } = components;
+  components: { readonly clock: Clock },
+): LastUses {
+  const { clock } = components;
   const uses = new Map<Digest, number>();
-  for await (const [digest, atMs] of table.entries()) uses.set(digest as Digest, atMs);
   const unwritten = new Set<Digest>();
   let timer: Disposable | undefined;
 
@@ -27,18 +28,19 @@ export async function loadLastUses(
     timer = undefined;
     const digests = [...unwritten];
     unwritten.clear();
-    try {
-      for (const digest of digests) {
-        const atMs = uses.get(digest);
-        if (atMs !== undefined) await table.put(digest, atMs);
-      }
-    } catch (error) {
-      // The order of removal is worth less than the work that goes on.
-      logger.debug({ error }, "the last uses of blobs could not be written");
+    for (const digest of digests) {
+      const atMs = uses.get(digest);
+      if (atMs !== undefined) await table.put(digest, atMs);
     }
   }
 
   return {
+    async load() {
+      for await (const [key, atMs] of table.entries()) {
+        const digest = key as Digest;
+        uses.set(digest, Math.max(atMs, uses.get(digest) ?? 0));
+      }
+    },
     of: (digest) => uses.get(digest),
     note(digest) {
       uses.set(digest, clock.wallNow());
