@@ -10,6 +10,10 @@ import {
   PinRemovalSchema,
   type PinRequest,
   PinSchema,
+  type Rebuilt,
+  RebuiltSchema,
+  type Verification,
+  VerificationSchema,
 } from "./store-schema.ts";
 
 /** What the daemon keeps, and lets go of. */
@@ -19,6 +23,12 @@ export interface StoreClient {
   pin(request: PinRequest, options?: AbortOptions): Promise<Pin>;
   /** @returns what was pinned by that name, or under that digest */
   unpin(request: PinRequest, options?: AbortOptions): Promise<readonly Pin[]>;
+  /** Begins to read all blobs, or joins who does so. */
+  startVerification(options?: AbortOptions): Promise<Verification>;
+  /** How far the last verification is. @throws ERR_NOT_VERIFIED when there was none */
+  verification(options?: AbortOptions): Promise<Verification>;
+  /** Makes the index anew from the blobs. */
+  rebuild(options?: AbortOptions): Promise<Rebuilt>;
   collect(request: CollectRequest, options?: AbortOptions): Promise<Collection>;
 }
 
@@ -34,6 +44,12 @@ export function createStoreClient(exchange: Exchange): StoreClient {
       const request = { method: "POST", path: "/v1/pins/remove", body } as const;
       return (await exchange.ask(request, PinRemovalSchema, options)).pins;
     },
+    startVerification: (options = {}) =>
+      exchange.ask({ method: "POST", path: "/v1/store/verify" }, VerificationSchema, options),
+    verification: (options = {}) =>
+      exchange.ask({ method: "GET", path: "/v1/store/verify" }, VerificationSchema, options),
+    rebuild: (options = {}) =>
+      exchange.ask({ method: "POST", path: "/v1/store/rebuild" }, RebuiltSchema, options),
     collect: (body, options = {}) =>
       exchange.ask({ method: "POST", path: "/v1/gc", body }, CollectionSchema, options),
   };

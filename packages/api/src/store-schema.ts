@@ -47,6 +47,40 @@ export const RemovalSchema = z.object({
   blobs: bytes,
 });
 
+/** `POST /v1/store/verify` begins to read all blobs, or tells how far that is; `GET` tells how far the last one came. */
+export const VerificationSchema = z.object({
+  startedAt: z.iso.datetime(),
+  /** Absent while it is under way. */
+  finishedAt: z.iso.datetime().optional(),
+  checkedBlobs: bytes,
+  checkedBytes: bytes,
+  totalBlobs: bytes,
+  totalBytes: bytes,
+  /** What is not what it was; it has been put aside, and is fetched again where it is known from where. */
+  findings: z.array(
+    z.object({
+      digest: z.string(),
+      sizeBytes: bytes,
+      /** `unreadable`: the disk gives no bytes; `missing`: there is no file. */
+      fault: z.enum(["rotten", "unreadable", "missing"]),
+    }),
+  ),
+});
+export type Verification = z.infer<typeof VerificationSchema>;
+
+/** `POST /v1/store/rebuild` */
+export const RebuiltSchema = z.object({
+  blobs: bytes,
+  /** Files that were not known. */
+  addedBlobs: bytes,
+  /** Blobs that were known and have no file any more. */
+  goneBlobs: bytes,
+  manifests: bytes,
+  /** Records about blobs that are not here. */
+  droppedRecords: bytes,
+});
+export type Rebuilt = z.infer<typeof RebuiltSchema>;
+
 /** What was removed, or would be. */
 export const CollectionSchema = z.object({
   dryRun: z.boolean(),

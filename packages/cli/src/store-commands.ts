@@ -1,8 +1,20 @@
-import { type ApiClient, type Collection, CodedError, parseBytes, type PinList } from "@shoal/api";
+import { setTimeout } from "node:timers/promises";
+import {
+  type ApiClient,
+  type Collection,
+  CodedError,
+  parseBytes,
+  type PinList,
+  type Rebuilt,
+  type Verification,
+} from "@shoal/api";
 import type { Command } from "commander";
+import { EXIT } from "./exit-codes.ts";
 import { formatAge, formatBytes, formatCount, shortDigest, table, wrap } from "./format.ts";
 import type { Terminal } from "./terminal.ts";
 import { plain } from "./text.ts";
+
+const POLL_MS = 300;
 
 interface CommonOptions {
   readonly socket?: string;
@@ -65,6 +77,31 @@ export function addStoreCommands(tools: CommandTools): void {
       }),
   );
 
+  command(
+    "store",
+    "Read all blobs and compare them with their digests, or mend the store's index",
+    ["shoal store verify", "shoal store verify --json", "shoal store rebuild"],
+  )
+    .argument("<action>", "verify or rebuild")
+    .addHelpText(
+      "after",
+      "\nverify exits with 1 when a blob is not what it was. Such a blob is put aside, and fetched again where an\nimage tells from where. The daemon reads all blobs by itself, too, as store.scrubDays says. rebuild\nmakes the index anew from the blobs that are there.",
+    )
+    .action(async (action: string, options: CommonOptions) => {
+      if (action !== "verify" && action !== "rebuild")
+        throw new CodedError("ERR_USAGE", "write `shoal store verify`, or `shoal store rebuild`");
+      await withClient(options, async (client) => {
+        if (action === "rebuild") {
+          const rebuilt = await client.store.rebuild({ signal });
+          print(rebuilt, options, () => rebuiltLines(rebuilt, terminal.columns));
+          return EXIT.ok;
+        }
+        const verified = await verify(client, signal);
+        print(verified, options, () => verificationLines(verified, terminal.columns));
+        return verified.findings.length === 0 ? EXIT.ok : EXIT.failed;
+      });
+    });
+
   command("gc", "Remove what was used least recently, and show what goes", [
     "shoal gc --dry-run",
     "shoal gc --to 20GB",
@@ -96,6 +133,45 @@ export function addStoreCommands(tools: CommandTools): void {
         });
       },
     );
+}
+
+/** Begins a verification, or joins one, and waits for its end. */
+async function verify(client: ApiClient, signal: AbortSignal): Promise<Verification> {
+  let state = await client.store.startVerification({ signal });
+  while (state.finishedAt === undefined) {
+    await setTimeout(POLL_MS, undefined, { signal }).catch(() => signal.throwIfAborted());
+    state = await client.store.verification({ signal });
+  }
+  return state;
+}
+
+const FAULTS: Readonly<Record<Verification["findings"][number]["fault"], string>> = {
+  rotten: "has other bytes than it had",
+  unreadable: "can't be read",
+  missing: "has no file any more",
+};
+
+function verificationLines(verified: Verification, columns: number): string[] {
+  const { checkedBlobs, checkedBytes, findings } = verified;
+  const rows = findings.map(({ digest, sizeBytes, fault }) => [
+    shortDigest(digest),
+    formatBytes(sizeBytes),
+    FAULTS[fault],
+  ]);
+  const read = `${formatCount(checkedBlobs, "blob")}, ${formatBytes(checkedBytes)} read`;
+  const outcome =
+    findings.length === 0
+      ? "all are what they were"
+      : `${formatCount(findings.length, "blob")} put aside, and fetched again where an image tells from where; look at the disk`;
+  return [...table(rows, columns), ...wrap(`${read}: ${outcome}`, columns)];
+}
+
+function rebuiltLines(rebuilt: Rebuilt, columns: number): string[] {
+  const { blobs, manifests, addedBlobs, goneBlobs, droppedRecords } = rebuilt;
+  return wrap(
+    `${formatCount(blobs, "blob")}, ${formatCount(manifests, "manifest")} among them; ${addedBlobs} were not known, ${goneBlobs} are gone, ${formatCount(droppedRecords, "record")} dropped`,
+    columns,
+  );
 }
 
 function pinLines(pins: PinList["pins"], columns: number, nowMs: number): string[] {

@@ -347,3 +347,31 @@ test("images are pinned and unpinned by name", async () => {
   expect(code).toBe(1);
   expect(err).toContain("ERR_PIN_NOT_FOUND");
 });
+
+test("a store is verified to its end, and rot is an exit code", async () => {
+  const done = {
+    startedAt: "2026-01-02T03:04:05.000Z",
+    finishedAt: "2026-01-02T03:05:05.000Z",
+    checkedBlobs: 3,
+    checkedBytes: 5 * MIB,
+    totalBlobs: 3,
+    totalBytes: 5 * MIB,
+    findings: [{ digest: DIGEST, sizeBytes: MIB, fault: "rotten" }],
+  };
+  const { finishedAt: _later, ...begun } = { ...done, checkedBlobs: 0, findings: [] };
+  await using site = await scripted({
+    answers: {
+      "POST /v1/store/verify": { status: 202, body: begun },
+      "GET /v1/store/verify": { status: 200, body: done },
+    },
+  });
+  const socket = ["--socket", site.socketPath];
+  const { code, out } = await shoal(["store", "verify", ...socket]);
+  expect(code).toBe(1);
+  expect(out).toBe(
+    "cdcdcdcdcdcd  1.00 MiB  has other bytes than it had\n3 blobs, 5.00 MiB read: 1 blob put aside, and fetched again where an image tells from where; look at the disk\n",
+  );
+  const json = await shoal(["store", "verify", "--json", ...socket]);
+  expect(JSON.parse(json.out)).toEqual(done);
+  expect((await shoal(["store", "mend", ...socket])).code).toBe(2);
+});

@@ -179,6 +179,11 @@ export const ConfigurationSchema = z.strictObject({
         .max(100)
         .describe("Over this share of what it may hold, what was used least recently is removed"),
       lowWaterPercent: z.number().min(5).max(100).describe("Down to this share"),
+      scrubDays: z
+        .number()
+        .min(0)
+        .max(3650)
+        .describe("Each blob is read and compared with its digest once in so many days. 0: never"),
     })
     .describe("The blobs on disk"),
   audit: z
@@ -236,7 +241,7 @@ export function defaultConfiguration({ env, uid }: Environment): Configuration {
     lan: { uploadLimit: "none" },
     upstream: { allowPrivate: false, credentialHelpers: [] },
     share: [],
-    store: { maxBytes: 0, highWaterPercent: 95, lowWaterPercent: 85 },
+    store: { maxBytes: 0, highWaterPercent: 95, lowWaterPercent: 85, scrubDays: 30 },
     audit: { enabled: true, maxBytes: 16 * 1024 * 1024, files: 8 },
     log: { level: "info", format: "auto" },
   };

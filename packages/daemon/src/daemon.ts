@@ -36,6 +36,7 @@ import { createMirrorMetrics } from "./mirror/metrics.ts";
 import { createMirror } from "./mirror/mirror.ts";
 import { createPrometheusRegister } from "./prometheus.ts";
 import { createPulls, type Pulls } from "./pulls.ts";
+import { createRefetching } from "./refetching.ts";
 import { createShareRules } from "./share-rules.ts";
 import { createSiteMembership, initialToken } from "./site-membership.ts";
 import { peersOf, type StatusSources, statusOf } from "./status.ts";
@@ -157,6 +158,7 @@ export async function startDaemon(
     }),
   );
 
+  stack.use(createRefetching({ store, swarm, clock, logger }));
   const clients = createClientSightings(clock);
   const mirror = createMirror({
     swarm,
@@ -233,7 +235,7 @@ export async function startDaemon(
           token: async () => await site.token(),
           join: async (request) => await site.join(request),
         }),
-        ...createStoreRoutes({ store, kept: createKeptImages(store) }),
+        ...createStoreRoutes({ store, kept: createKeptImages(store), logger }),
       ],
     }),
   );

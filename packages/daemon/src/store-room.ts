@@ -14,6 +14,7 @@ export async function storeRoom({
   return {
     minFreeBytes: store.minFreeBytes ?? (await defaultFloor(state)),
     highWaterPercent: store.highWaterPercent,
+    scrubDays: store.scrubDays,
     lowWaterPercent: Math.min(store.lowWaterPercent, store.highWaterPercent),
     ...(store.maxBytes === 0 ? {} : { maxBytes: store.maxBytes }),
   };

@@ -1,5 +1,5 @@
 import { rename, rm } from "node:fs/promises";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { type Digest, digestAlgorithm, digestOf } from "@shoal/oci";
 import { type Clock, CodedError, type Logger, type MetricsRegister } from "@shoal/runtime";
 import { createBlobReaders } from "./blob-readers.ts";
@@ -9,21 +9,25 @@ import { openFileIngest } from "./file-ingest.ts";
 import { type Collection, createCollector } from "./gc/collector.ts";
 import { createImageGraph } from "./gc/image-graph.ts";
 import { createLastUses } from "./gc/last-uses.ts";
-import { closure, FORGET_MS, type GcRemoval, type GcState } from "./gc/plan.ts";
+import { closure, FORGET_MS, type GcState } from "./gc/plan.ts";
 import { createStoreHealth } from "./health.ts";
 import { openImageIndex } from "./image-index.ts";
 import { createIngestFolder } from "./ingest-folder.ts";
-import { findBlobs, layoutOf, makeLayout } from "./layout.ts";
+import { findBlobs, type FoundBlob, layoutOf, makeLayout } from "./layout.ts";
 import { createStoreListeners } from "./listeners.ts";
 import { createStoreMetrics } from "./metrics.ts";
 import { createPieceHashes } from "./piece-hashes.ts";
 import { createPins, type Pin } from "./pins.ts";
+import { createQuarantine } from "./quarantine.ts";
+import { findManifests, pruneTables } from "./rebuild.ts";
+import { createRemoval } from "./removal.ts";
 import { createRoom } from "./room.ts";
 import { createRoomMaker } from "./room-maker.ts";
-import { storeError, syncFolder, withStoreErrors } from "./store-io.ts";
+import { createScrubber, type ScrubPass } from "./scrub.ts";
+import { storeError, syncFolder } from "./store-io.ts";
 import { openTables } from "./tables.ts";
 import { writeTemporary } from "./temporary-file.ts";
-import type { BlobInfo, Ingest, Store } from "./types.ts";
+import type { BlobInfo, Ingest, Store, StoredImage } from "./types.ts";
 
 export interface FileStoreComponents {
   readonly clock: Clock;
@@ -44,6 +48,8 @@ export interface FileStoreInit {
   readonly highWaterPercent?: number;
   /** Room is made down to this. @default 85 */
   readonly lowWaterPercent?: number;
+  /** Each blob is read and compared with its digest once in so many days. @default never */
+  readonly scrubDays?: number;
 }
 
 export interface CollectInit {
@@ -51,6 +57,18 @@ export interface CollectInit {
   readonly targetBytes?: number | undefined;
   /** Removes nothing. @default false */
   readonly dryRun?: boolean | undefined;
+}
+
+/** What a rebuilding of the index has found. */
+export interface Rebuilt {
+  readonly blobs: number;
+  /** Files that were not known, and are what they should be. */
+  readonly addedBlobs: number;
+  /** Blobs that were known and have no file any more. */
+  readonly goneBlobs: number;
+  readonly manifests: number;
+  /** Records about blobs that are not here. */
+  readonly droppedRecords: number;
 }
 
 /** A store that keeps within its room. */
@@ -64,6 +82,14 @@ export interface FileStore extends Store {
   pin(name: string, digest: Digest): Promise<Pin>;
   /** Takes back the pin of a name, or all of a digest. @returns what was pinned */
   unpin(nameOrDigest: string): Promise<readonly Pin[]>;
+  /** Reads all blobs and compares them with their digests, or joins who does so. What is wrong is put aside. */
+  verify(): Promise<ScrubPass>;
+  /** The last pass of {@link verify}, or the one under way. */
+  readonly scrubPass: ScrubPass | undefined;
+  /** Makes the index anew from the blobs. */
+  rebuild(): Promise<Rebuilt>;
+  /** The images that lead to a blob, whether it is here or not. */
+  imagesNaming(digest: Digest): Promise<readonly StoredImage[]>;
   /** Removes what was used least recently, and what has been of no use for a day. */
   collect(init?: CollectInit): Promise<Collection>;
 }
@@ -82,13 +108,14 @@ export async function openFileStore(
   const metrics = createStoreMetrics(components.metrics);
   const listeners = createStoreListeners();
   const blobs = createBlobSet(metrics);
+  const quarantine = createQuarantine(join(directory, "quarantine"));
   const room = createRoom({
     directory,
     minFreeBytes: init.minFreeBytes ?? 0,
     maxBytes: init.maxBytes ?? Number.POSITIVE_INFINITY,
     highWaterPercent: init.highWaterPercent ?? 95,
     lowWaterPercent: init.lowWaterPercent ?? 85,
-    blobBytes: () => blobs.bytes,
+    heldBytes: () => blobs.bytes + quarantine.bytes,
   });
   const ingestFolder = createIngestFolder(layout, room);
   const ingests = new Set<Ingest>();
@@ -104,8 +131,10 @@ export async function openFileStore(
     clock,
     logger,
   });
-  await tidy();
   const tables = await openTables(layout.indexFolder, { logger, onFailure: health.failed });
+  await tidy();
+  // That may have been the room that it lacked.
+  if (!tables.isOpen) await tables.reopen().catch(health.failed);
   const pieceHashes = createPieceHashes(tables.table("piece-hashes"));
   const readers = createBlobReaders({
     blobs,
@@ -128,6 +157,20 @@ export async function openFileStore(
     manifests,
     images: images.list,
   });
+  const takeOut = createRemoval({
+    layout,
+    blobs,
+    readers,
+    pieceHashes,
+    uses,
+    manifests,
+    images,
+    quarantine,
+    listeners,
+    metrics,
+    clock,
+    logger,
+  });
   const collector = createCollector({
     state,
     lastCopies: components.lastCopies ?? (async () => new Set()),
@@ -136,16 +179,46 @@ export async function openFileStore(
     remove: async (removal) =>
       removal.kind === "ingest"
         ? await ingestFolder.remove(removal.digest)
-        : await removeTogether(removal),
+        : await takeOut.together(removal),
     collectedBytes: metrics.collectedBytes,
     logger,
   });
-  const roomMaker = createRoomMaker({ room, collector, health, metrics, clock, logger });
+  const roomMaker = createRoomMaker({
+    room,
+    collector,
+    quarantine,
+    health,
+    metrics,
+    clock,
+    logger,
+  });
+  const scrubber = createScrubber(
+    {
+      blobs: blobs.values,
+      stat: blobs.get,
+      open: readers.read,
+      // One is the scrub's own.
+      isBusy: () => room.open.size > 0 || readers.open.size > 1,
+      onFound: async (finding) =>
+        await collector.whileIdle(async () => await takeOut.rotten(finding)),
+      table: tables.table("scrub"),
+      checkedBytes: metrics.scrubbedBytes,
+      clock,
+      logger,
+    },
+    { scrubDays: init.scrubDays ?? 0 },
+  );
   roomMaker.start();
+  scrubber.start();
+  if (tables.isNew && blobs.size > 0)
+    rebuild().catch((error: unknown) =>
+      logger.warn({ error }, "the store's index could not be made from its blobs"),
+    );
 
-  /** Removes what nobody goes on with: on a full disk that is room for the index. */
+  /** Removes what nobody goes on with. */
   async function tidy(): Promise<void> {
     try {
+      await quarantine.look(clock.wallNow());
       await ingestFolder.look();
       for (const [digest, { usedMs }] of room.leftovers)
         if (clock.wallNow() - usedMs > FORGET_MS) await ingestFolder.remove(digest);
@@ -203,17 +276,6 @@ export async function openFileStore(
       busy: new Set([...readers.open.keys(), ...room.open.keys()]),
       nowMs,
     };
-  }
-
-  /** An image with what it alone names, unless somebody has come to read of it since it was chosen. */
-  async function removeTogether(removal: GcRemoval): Promise<number> {
-    if (removal.blobs.some((digest) => readers.open.has(digest))) return 0;
-    let wonBytes = 0;
-    for (const digest of removal.blobs) {
-      wonBytes += blobs.get(digest)?.sizeBytes ?? 0;
-      await removeBlob(digest);
-    }
-    return wonBytes;
   }
 
   async function openIngest(target: BlobInfo): Promise<Ingest> {
@@ -288,21 +350,54 @@ export async function openFileStore(
     return committed({ digest, sizeBytes: bytes.length });
   }
 
-  async function removeBlob(digest: Digest): Promise<boolean> {
-    const info = blobs.get(digest);
-    if (info === undefined) return false;
-    await withStoreErrors(directory, () => rm(layout.blob(digest), { force: true }));
-    metrics.removed.add(1);
-    if (blobs.delete(digest)) listeners.emit("removed", info);
-    await pieceHashes.forget(digest);
-    await uses.forget(digest);
-    await manifests.delete(digest);
-    await images.forget(({ descriptor }) => descriptor.digest === digest);
-    return true;
+  /** Makes anew, from the files, what can be made from them. */
+  async function rebuild(): Promise<Rebuilt> {
+    return await collector.whileIdle(async () => {
+      const found = new Map<Digest, FoundBlob>();
+      for await (const blob of findBlobs(directory)) found.set(blob.digest, blob);
+      const gone = [...blobs.values()].filter(({ digest }) => !found.has(digest));
+      for (const info of gone) if (blobs.delete(info.digest)) listeners.emit("removed", info);
+      let added = 0;
+      for (const { writtenMs, ...info } of found.values()) {
+        if (blobs.has(info.digest)) continue;
+        blobs.add(info, writtenMs);
+        // Nobody has seen how it came here.
+        const fault = await scrubber.inspect(info);
+        if (fault === undefined) {
+          added += 1;
+          listeners.emit("committed", info);
+        } else await takeOut.rotten({ ...info, fault });
+      }
+      const manifestCount = await findManifests({
+        blobs: blobs.values,
+        manifests,
+        async read(digest, lengthBytes) {
+          await using handle = await readers.read(digest);
+          return await handle?.read(0, lengthBytes);
+        },
+      });
+      const droppedRecords = await pruneTables(
+        [tables.table("piece-hashes"), tables.table("uses"), manifests],
+        blobs.has,
+      );
+      await images.forget(({ descriptor }) => !blobs.has(descriptor.digest));
+      logger.info(
+        { blobs: blobs.size, manifests: manifestCount },
+        "the store's index is made anew",
+      );
+      return {
+        blobs: blobs.size,
+        addedBlobs: added,
+        goneBlobs: gone.length,
+        manifests: manifestCount,
+        droppedRecords,
+      };
+    });
   }
 
   return {
     stat: (digest) => blobs.get(digest),
+    doubt: scrubber.doubt,
     keeps: (digest, insists = false) => blobs.has(digest) && collector.keeps(digest, insists),
     blobs: () => blobs.values(),
     async open(digest) {
@@ -315,7 +410,7 @@ export async function openFileStore(
     },
     put,
     openIngest: async (target) => await openIngest(target),
-    remove: async (digest) => await collector.whileIdle(async () => await removeBlob(digest)),
+    remove: async (digest) => await collector.whileIdle(async () => await takeOut.blob(digest)),
     table: (name) => tables.table(name),
     nameImage: async (image) => await images.name(image),
     images: async () => images.list(),
@@ -365,8 +460,23 @@ export async function openFileStore(
           return usedBytes - (targetBytes ?? lowBytes);
         },
       }),
+    verify: scrubber.verify,
+    get scrubPass() {
+      return scrubber.pass;
+    },
+    rebuild,
+    async imagesNaming(digest) {
+      const children = await graph.load();
+      const everything = { has: () => true };
+      return images
+        .list()
+        .filter((image) =>
+          closure([image.descriptor.digest], { blobs: everything, children }).has(digest),
+        );
+    },
     async [Symbol.asyncDispose]() {
       roomMaker[Symbol.dispose]();
+      await scrubber[Symbol.asyncDispose]();
       health[Symbol.dispose]();
       for (const ingest of ingests) await ingest[Symbol.asyncDispose]();
       await collector.whileIdle(async () => undefined);

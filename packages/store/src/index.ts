@@ -18,6 +18,7 @@ export {
   type FileStoreInit,
   openFileStore,
 } from "./file-store.ts";
+export type { ScrubPass } from "./scrub.ts";
 export type { Collection } from "./gc/collector.ts";
 export * from "./geometry.ts";
 export { createMemoryStore } from "./memory-store.ts";

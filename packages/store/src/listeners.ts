@@ -12,6 +12,7 @@ export function createStoreListeners(): StoreListeners {
   const listeners: { readonly [Type in keyof StoreEvents]: Set<Listener<Type>> } = {
     committed: new Set(),
     removed: new Set(),
+    rotted: new Set(),
   };
   return {
     on(type, listener) {

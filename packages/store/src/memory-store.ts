@@ -210,6 +210,8 @@ export function createMemoryStore(
       return bytes === undefined ? undefined : { digest, sizeBytes: bytes.length };
     },
     keeps: (digest) => blobs.has(digest),
+    // Nothing rots in memory.
+    doubt() {},
     *blobs() {
       for (const [digest, bytes] of blobs) yield { digest, sizeBytes: bytes.length };
     },

@@ -8,6 +8,9 @@ export interface StoreMetrics {
   readonly removed: Counter;
   /** `reason`: those of GcReason. */
   readonly collectedBytes: Counter;
+  /** `fault`: those of ScrubFinding. */
+  readonly rotten: Counter;
+  readonly scrubbedBytes: Counter;
   /** 1 for the `state` that it is in: ok, full, readOnly or failing. */
   readonly state: Gauge;
   readonly usedBytes: Gauge;
@@ -28,6 +31,15 @@ export function createStoreMetrics(register: MetricsRegister): StoreMetrics {
       name: "shoal_store_collected_bytes_total",
       help: "Bytes that were removed to make room, by reason",
       labelNames: ["reason"],
+    }),
+    rotten: register.counter({
+      name: "shoal_store_rotten_total",
+      help: "Blobs that were no longer what they were, by fault",
+      labelNames: ["fault"],
+    }),
+    scrubbedBytes: register.counter({
+      name: "shoal_store_scrubbed_bytes_total",
+      help: "Bytes of blobs that were read to compare them with their digests",
     }),
     state: register.gauge({
       name: "shoal_store_state",

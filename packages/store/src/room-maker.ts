@@ -3,6 +3,7 @@ import { storeFull } from "./failures.ts";
 import type { Collector } from "./gc/collector.ts";
 import type { StoreHealth } from "./health.ts";
 import type { StoreMetrics } from "./metrics.ts";
+import type { Quarantine } from "./quarantine.ts";
 import type { Fill, Room } from "./room.ts";
 
 /** How often it is looked whether the store is over its high mark. Milliseconds. */
@@ -16,6 +17,7 @@ const ROOM_BYTES = 64 * 1024 * 1024;
 export interface RoomMakerComponents {
   readonly room: Room;
   readonly collector: Collector;
+  readonly quarantine: Pick<Quarantine, "bytes" | "clear" | "look">;
   /** Hears of what fits and what does not. */
   readonly health: Pick<StoreHealth, "failed" | "fitted">;
   readonly metrics: Pick<StoreMetrics, "usedBytes" | "capacityBytes">;
@@ -35,7 +37,7 @@ export interface RoomMaker extends Disposable {
 }
 
 export function createRoomMaker(components: RoomMakerComponents): RoomMaker {
-  const { room, collector, health, metrics, clock, logger } = components;
+  const { room, collector, quarantine, health, metrics, clock, logger } = components;
   let nextLook: Disposable | undefined;
 
   function lookLater(looks: number): void {
@@ -49,6 +51,7 @@ export function createRoomMaker(components: RoomMakerComponents): RoomMaker {
 
   async function look(isCycle: boolean): Promise<void> {
     const { usedBytes, highBytes, lowBytes } = await fill();
+    if (isCycle) await quarantine.look(clock.wallNow());
     const goalBytes = usedBytes > highBytes ? usedBytes - lowBytes : 0;
     if (isCycle || goalBytes > 0) await collector.collect({ goal: async () => goalBytes });
   }
@@ -71,6 +74,11 @@ export function createRoomMaker(components: RoomMakerComponents): RoomMaker {
           promise?.();
           health.fitted(neededBytes);
           return;
+        }
+        // What rotted is kept for whoever looks into it, not at the cost of what is wanted.
+        if (quarantine.bytes > 0) {
+          await quarantine.clear();
+          continue;
         }
         // One pull must not cost the machine all that it has.
         const isTooMuch = now.promisedBytes + neededBytes > now.capacityBytes / 2;

@@ -12,8 +12,8 @@ export interface RoomInit {
   /** Of the capacity: above the high mark room is made, down to the low one. */
   readonly highWaterPercent: number;
   readonly lowWaterPercent: number;
-  /** Verified blobs, in bytes. */
-  readonly blobBytes: () => number;
+  /** Verified blobs, and what is in quarantine, in bytes. */
+  readonly heldBytes: () => number;
 }
 
 /** How full the store is. Bytes. */
@@ -47,7 +47,7 @@ export interface Room {
 }
 
 export function createRoom(init: RoomInit): Room {
-  const { directory, minFreeBytes, maxBytes, highWaterPercent, lowWaterPercent, blobBytes } = init;
+  const { directory, minFreeBytes, maxBytes, highWaterPercent, lowWaterPercent, heldBytes } = init;
   const open = new Map<Digest, OpenRoom>();
   const leftovers = new Map<Digest, GcItem>();
 
@@ -58,7 +58,7 @@ export function createRoom(init: RoomInit): Room {
       const { bavail, bsize } = await withStoreErrors(directory, () => statfs(directory));
       const freeBytes = bavail * bsize;
       return () => {
-        let usedBytes = blobBytes();
+        let usedBytes = heldBytes();
         let promisedBytes = 0;
         for (const { sizeBytes } of leftovers.values()) usedBytes += sizeBytes;
         for (const { sizeBytes, missingBytes } of open.values()) {

@@ -114,6 +114,8 @@ export interface StoreEvents {
   readonly committed: [BlobInfo];
   /** A blob was removed. */
   readonly removed: [BlobInfo];
+  /** A blob was found to be wrong, and has been removed. Its size is what its file had. */
+  readonly rotted: [BlobInfo];
 }
 
 export interface Store extends AsyncDisposable {
@@ -124,6 +126,8 @@ export interface Store extends AsyncDisposable {
    * @param insists of the two machines this one keeps the blob when both are about to remove it. @default false
    */
   keeps(digest: Digest, insists?: boolean): boolean;
+  /** Somebody has read bytes of the blob that are wrong: it is looked at soon. */
+  doubt(digest: Digest): void;
   /** Every committed blob. */
   blobs(): Iterable<BlobInfo>;
   /** Opens a committed blob, or `undefined`. */

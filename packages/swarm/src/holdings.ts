@@ -1,5 +1,5 @@
 import type { Clock, Logger } from "@shoal/runtime";
-import { type BlobHandle, type PieceIndex, pieceGeometry } from "@shoal/store";
+import { type BlobHandle, type PieceIndex, pieceGeometry, type Store } from "@shoal/store";
 import type { Notary } from "./attestation.ts";
 import type { Attestation } from "./wire/messages.ts";
 
@@ -28,10 +28,11 @@ interface Held {
 
 export function createHoldings(components: {
   readonly notary: Notary;
+  readonly store: Pick<Store, "doubt">;
   readonly clock: Clock;
   readonly logger: Logger;
 }): Holdings {
-  const { notary, clock, logger } = components;
+  const { notary, store, clock, logger } = components;
   const known = new WeakMap<BlobHandle, Held>();
 
   async function signRun(handle: BlobHandle, first: number): Promise<Attestation | undefined> {
@@ -57,6 +58,7 @@ export function createHoldings(components: {
       held.checkedMs.set(piece, clock.now());
       return true;
     }
+    store.doubt(handle.digest);
     logger.warn(
       { digest: handle.digest, piece },
       "a blob is no longer what it was on this machine's disk; its piece is given to nobody; look at the disk",

@@ -160,7 +160,7 @@ export async function createSwarm(
   );
   const uploads = createUploads({
     store,
-    holdings: createHoldings({ notary, clock, logger }),
+    holdings: createHoldings({ notary, store, clock, logger }),
     clock,
     shares,
     partial: (digest) => partialOf(transfers.get(digest)),

@@ -5,18 +5,21 @@ import {
   type Pin,
   type PinRequest,
   PinRequestSchema,
+  type Verification,
 } from "@shoal/api";
-import type { FileStore, Pin as StoredPin } from "@shoal/store";
+import { CodedError, type Logger } from "@shoal/runtime";
+import type { FileStore, Pin as StoredPin, ScrubPass } from "@shoal/store";
 import type { KeptImages } from "../kept-images.ts";
 import type { ApiRoute } from "./server.ts";
 
 export interface StoreRoutesComponents {
-  readonly store: Pick<FileStore, "pins" | "collect">;
+  readonly store: Pick<FileStore, "pins" | "collect" | "verify" | "scrubPass" | "rebuild">;
   readonly kept: KeptImages;
+  readonly logger: Logger;
 }
 
 /** The paths about what the store keeps and lets go of. */
-export function createStoreRoutes({ store, kept }: StoreRoutesComponents): ApiRoute[] {
+export function createStoreRoutes({ store, kept, logger }: StoreRoutesComponents): ApiRoute[] {
   return [
     {
       method: "GET",
@@ -49,6 +52,35 @@ export function createStoreRoutes({ store, kept }: StoreRoutesComponents): ApiRo
     },
     {
       method: "POST",
+      path: /^\/v1\/store\/verify$/,
+      async answer() {
+        // Its end is asked for; what ends it early is in the log.
+        store
+          .verify()
+          .catch((error: unknown) => logger.warn({ error }, "a verification has failed"));
+        return { status: 202, body: verificationOf(store.scrubPass!) };
+      },
+    },
+    {
+      method: "GET",
+      path: /^\/v1\/store\/verify$/,
+      async answer() {
+        const pass = store.scrubPass;
+        if (pass === undefined)
+          throw new CodedError(
+            "ERR_NOT_VERIFIED",
+            "the store has not been verified since the daemon started; run `shoal store verify`",
+          );
+        return { status: 200, body: verificationOf(pass) };
+      },
+    },
+    {
+      method: "POST",
+      path: /^\/v1\/store\/rebuild$/,
+      answer: async () => ({ status: 200, body: await store.rebuild() }),
+    },
+    {
+      method: "POST",
       path: /^\/v1\/gc$/,
       body: CollectRequestSchema,
       answer: async (_groups, body) => ({
@@ -57,6 +89,15 @@ export function createStoreRoutes({ store, kept }: StoreRoutesComponents): ApiRo
       }),
     },
   ];
+}
+
+function verificationOf({ startedMs, finishedMs, findings, ...counts }: ScrubPass): Verification {
+  return {
+    startedAt: new Date(startedMs).toISOString(),
+    ...(finishedMs === undefined ? {} : { finishedAt: new Date(finishedMs).toISOString() }),
+    ...counts,
+    findings: [...findings],
+  };
 }
 
 function pinOf({ name, digest, atMs }: StoredPin): Pin {
