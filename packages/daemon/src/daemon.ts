@@ -17,6 +17,7 @@ import {
   isReadOverTls,
 } from "@shoal/upstream";
 import { recordLimits, refusedHost, startAudit } from "./audit/audit.ts";
+import { recordStore } from "./audit/store-events.ts";
 import { auditedUpstream } from "./audit/guarded-upstream.ts";
 import { createRoutes } from "./api/routes.ts";
 import { startApiServer } from "./api/server.ts";
@@ -87,6 +88,7 @@ export async function startDaemon(
     ),
   );
   const audit = stack.use(await startAudit({ clock, logger, metrics }, configuration));
+  stack.use(recordStore(audit, store));
   const identity = await loadIdentity({ logger }, { directory: configuration.state });
   const tokenFile = configuration.site.tokenFile ?? join(configuration.state, "site-token");
   const token = await initialToken({ logger }, tokenFile, environment.env);

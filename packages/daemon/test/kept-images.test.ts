@@ -1,3 +1,5 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { type ApiClient, createApiClient } from "@shoal/api";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { floorOf } from "../src/store-room.ts";
@@ -40,6 +42,10 @@ describe("what the daemon keeps and lets go of", () => {
     const done = await client.store.collect({ targetBytes: 0 });
     expect(done.wonBytes).toBe(planned.wonBytes);
     expect(await client.images()).toMatchObject([{ name, complete: true }]);
+    const audit = join(daemon.configuration.state, "audit/audit.jsonl");
+    await expect
+      .poll(async () => await readFile(audit, "utf8"))
+      .toMatch(/"kind":"gc","object":"image",.*other:v1.*"reason":"least-recently-used","blobs":4/);
     expect(await client.store.unpin({ name: digest })).toMatchObject([{ name }]);
     await client.store.collect({ targetBytes: 0 });
     expect((await client.status()).store.blobs).toBe(0);

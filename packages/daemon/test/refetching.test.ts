@@ -45,6 +45,10 @@ describe("what rots in the daemon's store", () => {
       .poll(async () => (await client.images())[0], { timeout: 10_000 })
       .toMatchObject({ name: reference, complete: true });
     expect((await verify()).findings).toEqual([]);
+    const audit = join(daemon.configuration.state, "audit/audit.jsonl");
+    await expect
+      .poll(async () => (await readFile(audit, "utf8")).match(/"kind":"rot"/g))
+      .toHaveLength(2);
     expect(await client.store.rebuild()).toMatchObject({ blobs: 4, manifests: 1, goneBlobs: 0 });
   });
 });

@@ -67,6 +67,22 @@ export type AuditEvent =
       readonly digest?: string | undefined;
       readonly strikes?: number | undefined;
     }
+  | {
+      readonly kind: "gc";
+      readonly object: "image" | "blob" | "ingest";
+      readonly digest: string;
+      readonly names?: readonly string[];
+      readonly reason: "unnamed" | "unfinished" | "least-recently-used" | "last-copy";
+      /** How many went with it. */
+      readonly blobs: number;
+      readonly bytes: number;
+    }
+  | {
+      readonly kind: "rot";
+      readonly digest: string;
+      readonly fault: "rotten" | "unreadable" | "missing";
+      readonly bytes: number;
+    }
   | { readonly kind: "ban"; readonly peer: string; readonly until: string }
   | { readonly kind: "member-up" | "member-down"; readonly peer: string }
   | {

@@ -1,98 +1,34 @@
 import { rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { type Digest, digestAlgorithm, digestOf } from "@shoal/oci";
-import { type Clock, CodedError, type Logger, type MetricsRegister } from "@shoal/runtime";
+import { CodedError } from "@shoal/runtime";
 import { createBlobReaders } from "./blob-readers.ts";
 import { createBlobSet } from "./blob-set.ts";
 import { blobExists, digestMismatch, ingestOpen, isRefusal, storeFull } from "./failures.ts";
+import type { FileStore, FileStoreComponents, FileStoreInit } from "./file-store-types.ts";
 import { openFileIngest } from "./file-ingest.ts";
-import { type Collection, createCollector } from "./gc/collector.ts";
+import { createCollector } from "./gc/collector.ts";
 import { createImageGraph } from "./gc/image-graph.ts";
 import { createLastUses } from "./gc/last-uses.ts";
 import { closure, FORGET_MS, type GcState } from "./gc/plan.ts";
 import { createStoreHealth } from "./health.ts";
 import { openImageIndex } from "./image-index.ts";
 import { createIngestFolder } from "./ingest-folder.ts";
-import { findBlobs, type FoundBlob, layoutOf, makeLayout } from "./layout.ts";
+import { findBlobs, layoutOf, makeLayout } from "./layout.ts";
 import { createStoreListeners } from "./listeners.ts";
 import { createStoreMetrics } from "./metrics.ts";
 import { createPieceHashes } from "./piece-hashes.ts";
-import { createPins, type Pin } from "./pins.ts";
+import { createPins } from "./pins.ts";
 import { createQuarantine } from "./quarantine.ts";
-import { findManifests, pruneTables } from "./rebuild.ts";
+import { type Rebuilt, rebuildIndex } from "./rebuild.ts";
 import { createRemoval } from "./removal.ts";
 import { createRoom } from "./room.ts";
 import { createRoomMaker } from "./room-maker.ts";
-import { createScrubber, type ScrubPass } from "./scrub.ts";
+import { createScrubber } from "./scrub.ts";
 import { storeError, syncFolder } from "./store-io.ts";
 import { openTables } from "./tables.ts";
 import { writeTemporary } from "./temporary-file.ts";
-import type { BlobInfo, Ingest, Store, StoredImage } from "./types.ts";
-
-export interface FileStoreComponents {
-  readonly clock: Clock;
-  readonly logger: Logger;
-  readonly metrics: MetricsRegister;
-  /** Those of the blobs that no other machine is known to keep. @default none */
-  readonly lastCopies?: (digests: readonly Digest[]) => Promise<ReadonlySet<Digest>>;
-}
-
-export interface FileStoreInit {
-  /** An OCI image layout, with `ingests/` and `index/` beside it. Made if missing. */
-  readonly directory: string;
-  /** Bytes of the file system that stay free. @default 0 */
-  readonly minFreeBytes?: number;
-  /** What the store may hold. @default no quota */
-  readonly maxBytes?: number;
-  /** Of what it may hold: over it, room is made. @default 95 */
-  readonly highWaterPercent?: number;
-  /** Room is made down to this. @default 85 */
-  readonly lowWaterPercent?: number;
-  /** Each blob is read and compared with its digest once in so many days. @default never */
-  readonly scrubDays?: number;
-}
-
-export interface CollectInit {
-  /** What the store may still hold afterwards. Bytes. @default its low mark */
-  readonly targetBytes?: number | undefined;
-  /** Removes nothing. @default false */
-  readonly dryRun?: boolean | undefined;
-}
-
-/** What a rebuilding of the index has found. */
-export interface Rebuilt {
-  readonly blobs: number;
-  /** Files that were not known, and are what they should be. */
-  readonly addedBlobs: number;
-  /** Blobs that were known and have no file any more. */
-  readonly goneBlobs: number;
-  readonly manifests: number;
-  /** Records about blobs that are not here. */
-  readonly droppedRecords: number;
-}
-
-/** A store that keeps within its room. */
-export interface FileStore extends Store {
-  /** With all that each of them keeps, in bytes. */
-  pins(): Promise<readonly (Pin & { readonly sizeBytes: number })[]>;
-  /**
-   * Keeps a blob, and all that it names where it is a manifest, until it is unpinned. Resolves when that is on
-   * the disk. @throws ERR_BLOB_NOT_STORED, ERR_STORE_FULL, ERR_STORE_IO
-   */
-  pin(name: string, digest: Digest): Promise<Pin>;
-  /** Takes back the pin of a name, or all of a digest. @returns what was pinned */
-  unpin(nameOrDigest: string): Promise<readonly Pin[]>;
-  /** Reads all blobs and compares them with their digests, or joins who does so. What is wrong is put aside. */
-  verify(): Promise<ScrubPass>;
-  /** The last pass of {@link verify}, or the one under way. */
-  readonly scrubPass: ScrubPass | undefined;
-  /** Makes the index anew from the blobs. */
-  rebuild(): Promise<Rebuilt>;
-  /** The images that lead to a blob, whether it is here or not. */
-  imagesNaming(digest: Digest): Promise<readonly StoredImage[]>;
-  /** Removes what was used least recently, and what has been of no use for a day. */
-  collect(init?: CollectInit): Promise<Collection>;
-}
+import type { BlobInfo, Ingest } from "./types.ts";
 
 /**
  * Opens the store of a folder. The files are the truth: the list of blobs is read from their folder.
@@ -156,6 +92,7 @@ export async function openFileStore(
     read: async (digest) => await readers.readAll(digest, Number.MAX_SAFE_INTEGER),
     manifests,
     images: images.list,
+    pinned: () => pins.list().map(({ digest }) => digest),
   });
   const takeOut = createRemoval({
     layout,
@@ -180,6 +117,7 @@ export async function openFileStore(
       removal.kind === "ingest"
         ? await ingestFolder.remove(removal.digest)
         : await takeOut.together(removal),
+    onCollected: (removal) => listeners.emit("collected", removal),
     collectedBytes: metrics.collectedBytes,
     logger,
   });
@@ -350,53 +288,27 @@ export async function openFileStore(
     return committed({ digest, sizeBytes: bytes.length });
   }
 
-  /** Makes anew, from the files, what can be made from them. */
   async function rebuild(): Promise<Rebuilt> {
-    return await collector.whileIdle(async () => {
-      const found = new Map<Digest, FoundBlob>();
-      for await (const blob of findBlobs(directory)) found.set(blob.digest, blob);
-      const gone = [...blobs.values()].filter(({ digest }) => !found.has(digest));
-      for (const info of gone) if (blobs.delete(info.digest)) listeners.emit("removed", info);
-      let added = 0;
-      for (const { writtenMs, ...info } of found.values()) {
-        if (blobs.has(info.digest)) continue;
-        blobs.add(info, writtenMs);
-        // Nobody has seen how it came here.
-        const fault = await scrubber.inspect(info);
-        if (fault === undefined) {
-          added += 1;
-          listeners.emit("committed", info);
-        } else await takeOut.rotten({ ...info, fault });
-      }
-      const manifestCount = await findManifests({
-        blobs: blobs.values,
-        manifests,
-        async read(digest, lengthBytes) {
-          await using handle = await readers.read(digest);
-          return await handle?.read(0, lengthBytes);
-        },
-      });
-      const droppedRecords = await pruneTables(
-        [tables.table("piece-hashes"), tables.table("uses"), manifests],
-        blobs.has,
-      );
-      await images.forget(({ descriptor }) => !blobs.has(descriptor.digest));
-      logger.info(
-        { blobs: blobs.size, manifests: manifestCount },
-        "the store's index is made anew",
-      );
-      return {
-        blobs: blobs.size,
-        addedBlobs: added,
-        goneBlobs: gone.length,
-        manifests: manifestCount,
-        droppedRecords,
-      };
-    });
+    return await collector.whileIdle(
+      async () =>
+        await rebuildIndex({
+          find: () => findBlobs(directory),
+          blobs,
+          readers,
+          manifests,
+          tables: [tables.table("piece-hashes"), tables.table("uses"), manifests],
+          images,
+          listeners,
+          inspect: scrubber.inspect,
+          onRotten: takeOut.rotten,
+          logger,
+        }),
+    );
   }
 
   return {
     stat: (digest) => blobs.get(digest),
+    used: uses.note,
     doubt: scrubber.doubt,
     keeps: (digest, insists = false) => blobs.has(digest) && collector.keeps(digest, insists),
     blobs: () => blobs.values(),
@@ -434,7 +346,7 @@ export async function openFileStore(
     async pins() {
       const children = await graph.load();
       return pins.list().map((pin) => {
-        const kept = closure([pin.digest], { blobs, children });
+        const kept = closure([pin.digest], children);
         const sizes = [...kept].map((digest) => blobs.get(digest)?.sizeBytes ?? 0);
         return { ...pin, sizeBytes: sizes.reduce((sum, sizeBytes) => sum + sizeBytes, 0) };
       });
@@ -467,12 +379,9 @@ export async function openFileStore(
     rebuild,
     async imagesNaming(digest) {
       const children = await graph.load();
-      const everything = { has: () => true };
       return images
         .list()
-        .filter((image) =>
-          closure([image.descriptor.digest], { blobs: everything, children }).has(digest),
-        );
+        .filter((image) => closure([image.descriptor.digest], children).has(digest));
     },
     async [Symbol.asyncDispose]() {
       roomMaker[Symbol.dispose]();

@@ -12,12 +12,8 @@
  * @packageDocumentation
  */
 export * from "./bitfield.ts";
-export {
-  type FileStore,
-  type FileStoreComponents,
-  type FileStoreInit,
-  openFileStore,
-} from "./file-store.ts";
+export { openFileStore } from "./file-store.ts";
+export type { FileStore, FileStoreComponents, FileStoreInit } from "./file-store-types.ts";
 export type { ScrubPass } from "./scrub.ts";
 export type { Collection } from "./gc/collector.ts";
 export * from "./geometry.ts";

@@ -13,6 +13,7 @@ export function createStoreListeners(): StoreListeners {
     committed: new Set(),
     removed: new Set(),
     rotted: new Set(),
+    collected: new Set(),
   };
   return {
     on(type, listener) {

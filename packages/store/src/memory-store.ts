@@ -68,6 +68,14 @@ export function createMemoryStore(
     return info;
   }
 
+  function removeBlob(digest: Digest): boolean {
+    const bytes = blobs.get(digest);
+    if (bytes === undefined) return false;
+    blobs.delete(digest);
+    listeners.emit("removed", { digest, sizeBytes: bytes.length });
+    return true;
+  }
+
   function openHandle(digest: Digest, bytes: Uint8Array): BlobHandle {
     const read = (offset: number, length: number): Uint8Array => {
       if (offset < 0 || length < 0 || offset + length > bytes.length)
@@ -210,8 +218,10 @@ export function createMemoryStore(
       return bytes === undefined ? undefined : { digest, sizeBytes: bytes.length };
     },
     keeps: (digest) => blobs.has(digest),
-    // Nothing rots in memory.
-    doubt() {},
+    // Nothing goes from memory to make room.
+    used() {},
+    // Nothing rots in memory: whoever says so means another's.
+    doubt: async (digest) => removeBlob(digest),
     *blobs() {
       for (const [digest, bytes] of blobs) yield { digest, sizeBytes: bytes.length };
     },
@@ -234,13 +244,7 @@ export function createMemoryStore(
       return commit(digest, Uint8Array.from(bytes));
     },
     openIngest: async (target) => openIngest(target),
-    async remove(digest) {
-      const bytes = blobs.get(digest);
-      if (bytes === undefined) return false;
-      blobs.delete(digest);
-      listeners.emit("removed", { digest, sizeBytes: bytes.length });
-      return true;
-    },
+    remove: async (digest) => removeBlob(digest),
     table,
     async nameImage(image) {
       images.set(image.name, image);

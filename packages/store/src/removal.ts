@@ -74,6 +74,8 @@ export function createRemoval(components: RemovalComponents): Removal {
         wonBytes += blobs.get(digest)?.sizeBytes ?? 0;
         await blob(digest);
       }
+      // It may have lost its manifest before.
+      await images.forget(({ descriptor }) => descriptor.digest === removal.digest);
       return wonBytes;
     },
     async rotten({ digest, sizeBytes, fault }) {
@@ -90,7 +92,7 @@ export function createRemoval(components: RemovalComponents): Removal {
           .catch((error: unknown) => logger.warn({ error, digest }, "it could not be put aside"));
       await pieceHashes.forget(digest);
       listeners.emit("removed", { digest, sizeBytes });
-      listeners.emit("rotted", { digest, sizeBytes });
+      listeners.emit("rotted", { digest, sizeBytes, fault });
     },
   };
 }

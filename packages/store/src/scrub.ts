@@ -60,8 +60,8 @@ export interface Scrubber extends AsyncDisposable {
   verify(): Promise<ScrubPass>;
   /** The last pass of {@link verify}, or the one under way. */
   readonly pass: ScrubPass | undefined;
-  /** Somebody found bytes of the blob to be wrong. */
-  doubt(digest: Digest): void;
+  /** Looks at a blob of which somebody found bytes to be wrong. @returns whether it was, and has been taken out */
+  doubt(digest: Digest): Promise<boolean>;
   /** Reads one blob, and tells what is wrong with it without doing anything about it. */
   inspect(info: BlobInfo): Promise<ScrubFinding["fault"] | undefined>;
 }
@@ -70,11 +70,10 @@ export function createScrubber(components: ScrubberComponents, init: ScrubberIni
   const { blobs, stat, open, isBusy, onFound, table, checkedBytes, clock, logger } = components;
   const stopped = new AbortController();
   const { signal } = stopped;
-  const doubted = new Set<Digest>();
   let pass: ScrubPass | undefined;
   let verifying: Promise<ScrubPass> | undefined;
   let background: Promise<void> | undefined;
-  let doubting: Promise<void> | undefined;
+  const doubting = new Map<Digest, Promise<boolean>>();
   let nextLook: Disposable | undefined;
 
   /** @param pace waits after each chunk */
@@ -191,6 +190,19 @@ export function createScrubber(components: ScrubberComponents, init: ScrubberIni
     });
   }
 
+  async function checkDoubted(digest: Digest): Promise<boolean> {
+    const info = stat(digest);
+    try {
+      if (info === undefined) return false;
+      return (await check(info, async () => undefined)) !== undefined;
+    } catch (error) {
+      if (!signal.aborted) logger.warn({ error, digest }, "a doubtful blob could not be checked");
+      return false;
+    } finally {
+      doubting.delete(digest);
+    }
+  }
+
   return {
     get pass() {
       return pass;
@@ -205,26 +217,15 @@ export function createScrubber(components: ScrubberComponents, init: ScrubberIni
       return await verifying;
     },
     inspect: async ({ digest }) => await read(digest, async () => undefined),
-    doubt(digest) {
-      doubted.add(digest);
-      doubting ??= (async () => {
-        for (const one of doubted) {
-          const info = stat(one);
-          if (info !== undefined) await check(info, async () => undefined);
-          doubted.delete(one);
-        }
-      })()
-        .catch((error: unknown) => {
-          if (!signal.aborted) logger.warn({ error }, "a doubtful blob could not be checked");
-        })
-        .finally(() => {
-          doubting = undefined;
-        });
+    async doubt(digest) {
+      const running = doubting.get(digest) ?? checkDoubted(digest);
+      doubting.set(digest, running);
+      return await running;
     },
     async [Symbol.asyncDispose]() {
       nextLook?.[Symbol.dispose]();
       stopped.abort(new DOMException("the store is closed", "AbortError"));
-      await Promise.allSettled([verifying, background, doubting]);
+      await Promise.allSettled([verifying, background, ...doubting.values()]);
     },
   };
 }

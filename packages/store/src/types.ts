@@ -1,8 +1,10 @@
 import type { Descriptor, Digest } from "@shoal/oci";
 import type { AbortOptions } from "@shoal/runtime";
 import type { ReadonlyBitfield } from "./bitfield.ts";
+import type { Removal } from "./gc/collector.ts";
 import type { StoreState } from "./health.ts";
 import type { PieceGeometry, PieceIndex } from "./geometry.ts";
+import type { ScrubFinding } from "./scrub.ts";
 
 export interface BlobInfo {
   readonly digest: Digest;
@@ -115,7 +117,9 @@ export interface StoreEvents {
   /** A blob was removed. */
   readonly removed: [BlobInfo];
   /** A blob was found to be wrong, and has been removed. Its size is what its file had. */
-  readonly rotted: [BlobInfo];
+  readonly rotted: [ScrubFinding];
+  /** Something has gone to make room; of each of its blobs `removed` tells as well. */
+  readonly collected: [Removal];
 }
 
 export interface Store extends AsyncDisposable {
@@ -126,8 +130,13 @@ export interface Store extends AsyncDisposable {
    * @param insists of the two machines this one keeps the blob when both are about to remove it. @default false
    */
   keeps(digest: Digest, insists?: boolean): boolean;
-  /** Somebody has read bytes of the blob that are wrong: it is looked at soon. */
-  doubt(digest: Digest): void;
+  /** Somebody has used the blob without opening it, out of memory of its own. */
+  used(digest: Digest): void;
+  /**
+   * Somebody has read bytes of the blob that are wrong: it is looked at now.
+   * @returns whether it was wrong, and is here no more
+   */
+  doubt(digest: Digest): Promise<boolean>;
   /** Every committed blob. */
   blobs(): Iterable<BlobInfo>;
   /** Opens a committed blob, or `undefined`. */

@@ -115,6 +115,14 @@ describe("what goes when room is made", () => {
     expect(gone(state, 15).sort()).toEqual(["stray", "left", "fresh"].map(digest).sort());
   });
 
+  it("counts what a manifest leads to that has rotted and is wanted again as the image's", () => {
+    const blobs = { layer: [5, 3 * FORGET_MS], other: [5, 3 * FORGET_MS] } as const;
+    const tree = { lost: ["layer", "other"] };
+    expect(gone(stateOf(blobs, tree), 0)).toEqual([]);
+    expect(gone(stateOf(blobs, tree, { pinned: ["lost"] }), 100)).toEqual([]);
+    expect(gone(stateOf(blobs, tree), 1)).toHaveLength(2);
+  });
+
   it("keeps its rules whatever the store holds", () => {
     const name = fc.constantFrom(..."abcdefghijklmnop".split(""));
     const some = fc.uniqueArray(name, { maxLength: 4 });
@@ -144,9 +152,7 @@ describe("what goes when room is made", () => {
         );
         // Nothing pinned or in use, nor what a pinned manifest leads to.
         const kept = new Set(state.pinned);
-        for (const one of kept)
-          if (state.blobs.has(one))
-            for (const child of state.children.get(one) ?? []) kept.add(child);
+        for (const one of kept) for (const child of state.children.get(one) ?? []) kept.add(child);
         for (const one of removed) expect(kept.has(one) || state.busy.has(one)).toBe(false);
         const left = [...state.blobs.keys()].filter((one) => !removedSet.has(one));
         // A manifest that stays keeps all that it names; what was named does not stay alone.
@@ -161,8 +167,7 @@ describe("what goes when room is made", () => {
           for (const root of roots) {
             const below = new Set([root]);
             for (const one of below)
-              if (state.blobs.has(one))
-                for (const child of state.children.get(one) ?? []) below.add(child);
+              for (const child of state.children.get(one) ?? []) below.add(child);
             expect([...below].some((one) => kept.has(one) || state.busy.has(one))).toBe(true);
           }
         }

@@ -58,7 +58,7 @@ export function createHoldings(components: {
       held.checkedMs.set(piece, clock.now());
       return true;
     }
-    store.doubt(handle.digest);
+    void store.doubt(handle.digest);
     logger.warn(
       { digest: handle.digest, piece },
       "a blob is no longer what it was on this machine's disk; its piece is given to nobody; look at the disk",

@@ -27,7 +27,7 @@ export interface Manifests {
 }
 
 export function createManifests(
-  store: Pick<Store, "readAll" | "put" | "stat" | "table" | "remove">,
+  store: Pick<Store, "readAll" | "put" | "stat" | "table" | "doubt" | "used">,
   logger: Logger,
 ): Manifests {
   const mediaTypes: RecordTable<{ mediaType: string }> = store.table("manifests");
@@ -42,7 +42,7 @@ export function createManifests(
         { digest },
         "a manifest has changed on the disk; it is removed and fetched again",
       );
-      await store.remove(digest);
+      await store.doubt(digest);
       return undefined;
     }
     const mediaType = noted?.mediaType ?? mediaTypeInside(bytes);
@@ -65,7 +65,10 @@ export function createManifests(
       if (info === undefined) cache.delete(digest);
       if (info === undefined || info.sizeBytes > MAX_MANIFEST_BYTES) return undefined;
       const kept = cache.get(digest);
-      if (kept !== undefined) return kept;
+      if (kept !== undefined) {
+        store.used(digest);
+        return kept;
+      }
       const manifest = await read(digest);
       if (manifest !== undefined) cache.set(manifest);
       return manifest;

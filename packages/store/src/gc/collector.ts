@@ -23,6 +23,7 @@ export interface CollectorComponents {
   readonly namesOf: (digest: Digest) => readonly string[];
   /** Removes what may still go. @returns bytes won */
   readonly remove: (removal: GcRemoval) => Promise<number>;
+  readonly onCollected: (removal: Removal) => void;
   readonly collectedBytes: Counter;
   readonly logger: Logger;
 }
@@ -105,6 +106,7 @@ export function createCollector(components: CollectorComponents): Collector {
       if (sizeBytes === 0 && removal.sizeBytes > 0) continue;
       gone.push({ ...removal, sizeBytes });
       won += sizeBytes;
+      components.onCollected({ ...removal, sizeBytes });
       collectedBytes.add(sizeBytes, { reason: removal.reason });
       logger.info(
         {

@@ -8,6 +8,7 @@ export interface ImageGraphComponents {
   /** The media types of manifests. */
   readonly manifests: RecordTable<{ readonly mediaType: string }>;
   readonly images: () => readonly StoredImage[];
+  readonly pinned: () => readonly Digest[];
 }
 
 /** What the manifests in the store name. */
@@ -17,7 +18,7 @@ export interface ImageGraph {
 }
 
 export function createImageGraph(components: ImageGraphComponents): ImageGraph {
-  const { stat, read, manifests, images } = components;
+  const { stat, read, manifests, images, pinned } = components;
   interface Known {
     readonly children: readonly Digest[];
     /** Media types of those children that are manifests. */
@@ -44,7 +45,10 @@ export function createImageGraph(components: ImageGraphComponents): ImageGraph {
 
   return {
     async load() {
-      for (const digest of known.keys()) if (stat(digest) === undefined) known.delete(digest);
+      // What a manifest leads to stays known while it is wanted: one that rotted is fetched again.
+      const wanted = new Set([...images().map(({ descriptor }) => descriptor.digest), ...pinned()]);
+      for (const digest of known.keys())
+        if (stat(digest) === undefined && !wanted.has(digest)) known.delete(digest);
       const mediaTypes = new Map<Digest, string>();
       for (const { descriptor } of images())
         mediaTypes.set(descriptor.digest, descriptor.mediaType);

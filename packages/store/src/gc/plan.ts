@@ -14,7 +14,7 @@ export interface GcState {
   readonly blobs: ReadonlyMap<Digest, GcItem>;
   /** Ingests that nobody has open. */
   readonly ingests: ReadonlyMap<Digest, GcItem>;
-  /** What the manifests that are here name, whether that is here or not. */
+  /** What manifests name, those that are here and those that are wanted again, whether that is here or not. */
   readonly children: ReadonlyMap<Digest, readonly Digest[]>;
   /** Pinned manifests and blobs: they and all that they name stay. */
   readonly pinned: Iterable<Digest>;
@@ -62,7 +62,7 @@ interface Unit {
  */
 export function planCollection(state: GcState, winBytes: number): GcPlan {
   const { blobs, ingests, busy, lastCopies, nowMs } = state;
-  const kept = closure(state.pinned, state);
+  const kept = closure(state.pinned, state.children);
   const images = imageUnits(state);
   const namedBy = new Map<Digest, number>();
   for (const { members } of images)
@@ -74,6 +74,8 @@ export function planCollection(state: GcState, winBytes: number): GcPlan {
       ...image.members
         .filter((member) => state.children.has(member) || namedBy.get(member) === 1)
         .map((member) => blobs.get(member)!.usedMs),
+      // Without any such, the shared ones have to do.
+      Math.min(...image.members.map((member) => blobs.get(member)!.usedMs)),
     ),
   }));
   for (const [digest, { usedMs }] of blobs)
@@ -126,37 +128,31 @@ export function planCollection(state: GcState, winBytes: number): GcPlan {
   return { removals, wonBytes };
 }
 
-/** Manifests that no other one here names, each with all that it names. */
+/** Manifests that no other one names, each with all that it leads to. */
 function imageUnits(state: GcState): Unit[] {
   const { blobs, children, busy } = state;
   const below = new Set<Digest>();
-  for (const [parent, named] of children)
-    if (blobs.has(parent)) for (const digest of named) below.add(digest);
+  for (const named of children.values()) for (const digest of named) below.add(digest);
   const units: Unit[] = [];
   for (const digest of children.keys()) {
-    if (!blobs.has(digest) || below.has(digest)) continue;
-    const reached = closure([digest], state);
+    if (below.has(digest)) continue;
+    const reached = closure([digest], state.children);
+    const members = [...reached].filter((member) => blobs.has(member));
+    if (members.length === 0) continue;
     units.push({
       kind: "image",
       digest,
       usedMs: 0,
-      members: [...reached].filter((member) => blobs.has(member)),
+      members,
       arriving: [...reached].some((member) => busy.has(member) && !blobs.has(member)),
     });
   }
   return units;
 }
 
-/** All that the digests lead to, themselves first; a manifest that is not here leads nowhere. */
-export function closure(
-  from: Iterable<Digest>,
-  {
-    blobs,
-    children,
-  }: Pick<GcState, "children"> & { readonly blobs: { has(digest: Digest): boolean } },
-): Set<Digest> {
+/** All that the digests lead to, themselves first. */
+export function closure(from: Iterable<Digest>, children: GcState["children"]): Set<Digest> {
   const reached = new Set(from);
-  for (const digest of reached)
-    if (blobs.has(digest)) for (const named of children.get(digest) ?? []) reached.add(named);
+  for (const digest of reached) for (const named of children.get(digest) ?? []) reached.add(named);
   return reached;
 }

@@ -83,10 +83,12 @@ export function createPieceStore(): Store {
       type: Type,
       listener: (...args: StoreEvents[Type]) => void,
     ): Disposable {
-      if (type === "committed") committed.add(listener);
+      // Nothing is removed from this store, so nobody hears of anything but commits.
+      const hears = listener as (info: BlobInfo) => void;
+      if (type === "committed") committed.add(hears);
       return {
         [Symbol.dispose]() {
-          committed.delete(listener);
+          committed.delete(hears);
         },
       };
     },
