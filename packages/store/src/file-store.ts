@@ -367,10 +367,7 @@ export async function openFileStore(
     collect: async ({ targetBytes, dryRun = false } = {}) =>
       await collector.collect({
         dryRun,
-        async goal() {
-          const { usedBytes, lowBytes } = await roomMaker.fill();
-          return usedBytes - (targetBytes ?? lowBytes);
-        },
+        goal: async () => await roomMaker.excess(targetBytes, dryRun),
       }),
     verify: scrubber.verify,
     get scrubPass() {

@@ -34,6 +34,8 @@ export interface RoomMaker extends Disposable {
    */
   reserve(neededBytes: number, promise?: () => void): Promise<void>;
   fill(): Promise<Fill>;
+  /** What has to go so that the store holds so many bytes, by default those of its low mark. */
+  excess(targetBytes?: number, dryRun?: boolean): Promise<number>;
 }
 
 export function createRoomMaker(components: RoomMakerComponents): RoomMaker {
@@ -50,10 +52,21 @@ export function createRoomMaker(components: RoomMakerComponents): RoomMaker {
   }
 
   async function look(isCycle: boolean): Promise<void> {
-    const { usedBytes, highBytes, lowBytes } = await fill();
     if (isCycle) await quarantine.look(clock.wallNow());
-    const goalBytes = usedBytes > highBytes ? usedBytes - lowBytes : 0;
-    if (isCycle || goalBytes > 0) await collector.collect({ goal: async () => goalBytes });
+    const { usedBytes, highBytes } = await fill();
+    const isOver = usedBytes > highBytes;
+    if (isCycle || isOver)
+      await collector.collect({ goal: async () => (isOver ? await excess() : 0) });
+  }
+
+  /** What the store holds beyond `targetBytes`, or its low mark. What rotted goes first of all. */
+  async function excess(targetBytes?: number, dryRun = false): Promise<number> {
+    const { usedBytes, lowBytes } = await fill();
+    const overBytes = usedBytes - (targetBytes ?? lowBytes);
+    if (overBytes <= 0 || quarantine.bytes === 0) return overBytes;
+    if (dryRun) return overBytes - quarantine.bytes;
+    await quarantine.clear();
+    return await excess(targetBytes);
   }
 
   async function fill(): Promise<Fill> {
@@ -97,6 +110,7 @@ export function createRoomMaker(components: RoomMakerComponents): RoomMaker {
       }
     },
     fill,
+    excess,
     [Symbol.dispose]() {
       nextLook?.[Symbol.dispose]();
     },
