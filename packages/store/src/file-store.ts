@@ -175,10 +175,13 @@ export async function openFileStore(
   }
 
   async function recover(): Promise<void> {
+    const wasOpen = tables.isOpen;
     // LevelDB takes nothing more once it has failed.
     await tables.reopen();
+    if (wasOpen) return;
     await pins.load();
     await uses.load();
+    listeners.emit("indexOpened");
   }
 
   function committed(info: BlobInfo): BlobInfo {
@@ -323,6 +326,9 @@ export async function openFileStore(
     put,
     openIngest: async (target) => await openIngest(target),
     remove: async (digest) => await collector.whileIdle(async () => await takeOut.blob(digest)),
+    get isIndexOpen() {
+      return tables.isOpen;
+    },
     table: (name) => tables.table(name),
     nameImage: async (image) => await images.name(image),
     images: async () => images.list(),

@@ -14,6 +14,7 @@ export function createStoreListeners(): StoreListeners {
     removed: new Set(),
     rotted: new Set(),
     collected: new Set(),
+    indexOpened: new Set(),
   };
   return {
     on(type, listener) {

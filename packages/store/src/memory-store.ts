@@ -245,6 +245,7 @@ export function createMemoryStore(
     },
     openIngest: async (target) => openIngest(target),
     remove: async (digest) => removeBlob(digest),
+    isIndexOpen: true,
     table,
     async nameImage(image) {
       images.set(image.name, image);

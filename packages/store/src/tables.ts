@@ -42,6 +42,7 @@ export async function openTables(path: string, components: TablesComponents): Pr
   /** Why it could not be opened. */
   let failure: unknown;
   let isNew = false;
+  let isClosed = false;
   /** Resolves when the database is not being opened anew. */
   let ready: Promise<void> = Promise.resolve();
 
@@ -65,6 +66,13 @@ export async function openTables(path: string, components: TablesComponents): Pr
       throw storeError(causeOf(error), path);
     }
     database = opened;
+  }
+
+  function failed(error: unknown): CodedError {
+    const fault = storeError(causeOf(error), path);
+    // A database that was closed on purpose is no trouble of the disk's.
+    if (!isClosed) onFailure(fault);
+    return fault;
   }
 
   function waiting(name: string): Map<string, Unwritten> {
@@ -109,8 +117,7 @@ export async function openTables(path: string, components: TablesComponents): Pr
         await work(known);
         written(name, key);
       } catch (error) {
-        const fault = storeError(causeOf(error), path);
-        onFailure(fault);
+        const fault = failed(error);
         if (durable) throw fault;
         wait(name, key, entry);
       }
@@ -121,7 +128,13 @@ export async function openTables(path: string, components: TablesComponents): Pr
         await ready;
         const entry = unwritten.get(name)?.get(key);
         if (entry !== undefined) return entry.value as Value | undefined;
-        return await rowsNow()?.get(key);
+        try {
+          return await rowsNow()?.get(key);
+        } catch (error) {
+          // All that is asked for by key is found again elsewhere, or done without.
+          failed(error);
+          return undefined;
+        }
       },
       async put(key, value, { durable = false } = {}) {
         await write(key, { value }, durable, async (known) => {
@@ -177,7 +190,10 @@ export async function openTables(path: string, components: TablesComponents): Pr
           if ("value" in entry) await table(name).put(key, entry.value);
           else await table(name).delete(key);
     },
-    [Symbol.asyncDispose]: async () => await database?.close(),
+    async [Symbol.asyncDispose]() {
+      isClosed = true;
+      await database?.close();
+    },
   };
 }
 

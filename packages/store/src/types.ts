@@ -118,6 +118,8 @@ export interface StoreEvents {
   readonly removed: [BlobInfo];
   /** A blob was found to be wrong, and has been removed. Its size is what its file had. */
   readonly rotted: [ScrubFinding];
+  /** What was written into tables before can be read now. */
+  readonly indexOpened: [];
   /** Something has gone to make room; of each of its blobs `removed` tells as well. */
   readonly collected: [Removal];
 }
@@ -156,6 +158,11 @@ export interface Store extends AsyncDisposable {
   openIngest(target: BlobInfo, options?: AbortOptions): Promise<Ingest>;
   /** Removes a committed blob. @returns whether it was there. */
   remove(digest: Digest): Promise<boolean>;
+  /**
+   * Whether the tables hold what was written before. Where the disk did not let them be read they seem empty,
+   * until `indexOpened` tells that they can be.
+   */
+  readonly isIndexOpen: boolean;
   table<Value>(name: string): RecordTable<Value>;
   /** Lists the image in the layout's `index.json`, replacing what had that name. */
   nameImage(image: StoredImage): Promise<void>;

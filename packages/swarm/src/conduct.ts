@@ -64,7 +64,7 @@ interface Record_ {
 }
 
 export async function loadConduct(components: {
-  readonly store: Pick<Store, "table">;
+  readonly store: Pick<Store, "table" | "on">;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: SwarmMetrics;
@@ -73,10 +73,21 @@ export async function loadConduct(components: {
   const { store, clock, logger, metrics, auditLog } = components;
   const table: RecordTable<Record_> = store.table("bans");
   const records = new Map<PeerIdString, Record_>();
-  for await (const [peer, record] of table.entries()) records.set(peer as PeerIdString, record);
   const struckMs = new Map<PeerIdString, number[]>();
   const standing = new Set<PeerIdString>();
-  tellBanned();
+  await load();
+  store.on("indexOpened", () => {
+    load().catch((error: unknown) => logger.warn({ error }, "the bans could not be read"));
+  });
+
+  async function load(): Promise<void> {
+    for await (const [key, record] of table.entries()) {
+      const peer = key as PeerIdString;
+      // What it has done since counts more.
+      if (!records.has(peer)) records.set(peer, record);
+    }
+    tellBanned();
+  }
 
   function recent(peer: PeerIdString): readonly Verdict[] {
     const nowMs = clock.wallNow();

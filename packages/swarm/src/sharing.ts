@@ -12,18 +12,38 @@ export interface Sharing {
   mayShareNamed(name: string): boolean;
   /** Whether members may have the blob: it did not first come from a repository that is not shared. */
   shares(digest: Digest): boolean;
-  /** Notes that the blob comes from a repository that is not shared. It stays so. */
+  /** Notes that the blob comes from a repository that is not shared. It stays so. @throws what keeps it from the disk */
   withhold(digest: Digest): Promise<void>;
 }
 
 /** Loads what was withheld before. */
 export async function loadSharing(
-  store: Pick<Store, "table">,
+  store: Pick<Store, "table" | "isIndexOpen" | "on">,
   mayShare: (repository: Repository) => boolean,
 ): Promise<Sharing> {
   const table: RecordTable<true> = store.table("withheld");
   const withheld = new Set<string>();
-  for await (const [digest] of table.entries()) withheld.add(digest);
+  /** Those of which the disk knows. */
+  const written = new Set<string>();
+  let isKnown = store.isIndexOpen;
+  await load();
+  store.on("indexOpened", () => {
+    load().then(
+      () => {
+        isKnown = true;
+      },
+      // Then nothing is shared, as before.
+      () => undefined,
+    );
+  });
+
+  async function load(): Promise<void> {
+    for await (const [digest] of table.entries()) {
+      withheld.add(digest);
+      written.add(digest);
+    }
+  }
+
   const named = new Map<string, boolean>();
 
   return {
@@ -36,11 +56,13 @@ export async function loadSharing(
       named.set(name, allowed);
       return allowed;
     },
-    shares: (digest) => !withheld.has(digest),
+    // Without knowing what was withheld before, all is.
+    shares: (digest) => isKnown && !withheld.has(digest),
     async withhold(digest) {
-      if (withheld.has(digest)) return;
+      if (written.has(digest)) return;
       withheld.add(digest);
       await table.put(digest, true, { durable: true });
+      written.add(digest);
     },
   };
 }

@@ -369,7 +369,11 @@ export async function createSwarm(
     async resolve(repository, name, options) {
       const resolution = await resolver.resolve(repository, name, options);
       const { from, stale, digest } = resolution;
-      if (!sharing.mayShare(repository) && from === "upstream") await sharing.withhold(digest);
+      if (!sharing.mayShare(repository) && from === "upstream")
+        await sharing.withhold(digest).catch((error: unknown) => {
+          // What can't be noted on the disk is withheld as long as this daemon runs.
+          if (!isStoreFailure(error)) throw error;
+        });
       metrics.resolutions.add(1, { from, stale: stale ? "yes" : "no" });
       return resolution;
     },
