@@ -16,6 +16,7 @@ import {
   firstOf,
   isReadOverTls,
 } from "@shoal/upstream";
+import { passedSockets } from "./activation.ts";
 import { recordLimits, refusedHost, startAudit } from "./audit/audit.ts";
 import { recordStore } from "./audit/store-events.ts";
 import { auditedUpstream } from "./audit/guarded-upstream.ts";
@@ -182,7 +183,11 @@ export async function startDaemon(
         },
         (request, response) => void mirror(request, response),
       ),
-      { addresses: configuration.mirror.listen, setting: "mirror.listen" },
+      {
+        addresses: configuration.mirror.listen,
+        setting: "mirror.listen",
+        descriptors: passedSockets(environment.env, process.pid).get("mirror"),
+      },
     ),
   );
   const sources: StatusSources = {
@@ -219,6 +224,7 @@ export async function startDaemon(
       socketPath: configuration.socket,
       groupId: await socketGroupId(components),
       logger,
+      onRefused: refusedHost(audit, "api"),
       events: {
         on: (listener) => subscribe({ pulls, network }, listener),
         pull: (id) => pulls.get(id),

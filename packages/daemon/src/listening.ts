@@ -51,6 +51,8 @@ export interface ListenInit {
   readonly addresses: readonly string[];
   /** Named in errors. */
   readonly setting: string;
+  /** Sockets that listen already, in the place of `addresses`. @default none */
+  readonly descriptors?: readonly number[] | undefined;
   /** Running answers have this long after the stop. Milliseconds. @default 10_000 */
   readonly graceMs?: number;
   /** @default those of the mirror */
@@ -63,7 +65,8 @@ export async function listenHttp(answer: RequestListener, init: ListenInit): Pro
   const addresses: string[] = [];
   const { limits = LIMITS } = init;
   let leftOut: CodedError | undefined;
-  for (const address of init.addresses) {
+  const { descriptors = [] } = init;
+  for (const place of descriptors.length === 0 ? init.addresses : descriptors) {
     const server = createServer(
       {
         keepAliveTimeout: limits.keepAliveMs,
@@ -77,11 +80,11 @@ export async function listenHttp(answer: RequestListener, init: ListenInit): Pro
     server.setTimeout(limits.stalledMs);
     server.maxConnections = limits.connections;
     try {
-      addresses.push(await listen(server, address));
+      addresses.push(await listen(server, place));
       servings.push(watchConnections(server));
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      const failure = listenFailure(address, init.setting, error);
+      const failure = listenFailure(place, init.setting, error);
       if (code === "EADDRNOTAVAIL" || code === "EAFNOSUPPORT") {
         leftOut = failure;
         continue;
@@ -102,16 +105,30 @@ export async function listenHttp(answer: RequestListener, init: ListenInit): Pro
   };
 }
 
-async function listen(server: Server, address: string): Promise<string> {
-  const colon = address.lastIndexOf(":");
-  const host = address.slice(0, colon).replaceAll(/[[\]]/g, "");
+/** @param place `host:port`, or the descriptor of a socket that listens there */
+async function listen(server: Server, place: string | number): Promise<string> {
+  const where =
+    typeof place === "number" ? { fd: place } : { ...hostAndPort(place), ipv6Only: true };
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
-    server.listen({ host, port: Number(address.slice(colon + 1)), ipv6Only: true }, resolve);
+    server.listen(where, resolve);
   });
   const bound = server.address();
-  const port = typeof bound === "object" && bound !== null ? bound.port : 0;
-  return `${address.slice(0, colon)}:${port}`;
+  if (typeof bound === "object" && bound !== null) {
+    const host = typeof place === "string" ? place.slice(0, place.lastIndexOf(":")) : bound.address;
+    return `${host.includes(":") && !host.startsWith("[") ? `[${host}]` : host}:${bound.port}`;
+  }
+  // Whatever is on a Unix socket can't be told to be on this machine's loopback.
+  server.close();
+  throw Object.assign(new Error("a socket that is not of TCP was handed over"), {
+    code: "ENOTSUP",
+  });
+}
+
+function hostAndPort(address: string): { host: string; port: number } {
+  const colon = address.lastIndexOf(":");
+  const host = address.slice(0, colon).replaceAll(/[[\]]/g, "");
+  return { host, port: Number(address.slice(colon + 1)) };
 }
 
 /** Stops a server: connections without a request go at once, one that was never asked on too; the others have their time. */
@@ -151,8 +168,15 @@ function watchConnections(server: Server): Serving {
   return serving;
 }
 
-function listenFailure(address: string, setting: string, cause: unknown): CodedError {
+function listenFailure(place: string | number, setting: string, cause: unknown): CodedError {
   const { code } = cause as NodeJS.ErrnoException;
+  if (typeof place === "number")
+    return new CodedError(
+      "ERR_LISTEN",
+      `can't serve on descriptor ${place} that was handed over for ${setting} (${code}); have the service manager's socket unit listen on a TCP address`,
+      { cause, details: { descriptor: place } },
+    );
+  const address = place;
   if (code === "EADDRINUSE")
     return new CodedError(
       "ERR_PORT_IN_USE",

@@ -192,6 +192,31 @@ describe("socket API", () => {
     expect((await client.status()).transfers).toBe(0);
   });
 
+  it.each([
+    ["host: evil.example", 403],
+    ["host: 203.0.113.9", 403],
+    ["host: localhost\r\norigin: https://evil.example", 403],
+    ["host: localhost\r\nsec-fetch-site: cross-site", 403],
+    ["host: localhost", 200],
+    ["host: shoal", 200],
+  ])("answers %j with %i, to a WebSocket as well", async (headers, status) => {
+    const key = Buffer.alloc(16).toString("base64");
+    const upgrade = `connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: ${key}\r\n`;
+    const begin = async (rest: string): Promise<string> =>
+      await new Promise((resolve, reject) => {
+        const socket = connect(daemon.socket);
+        socket.once("data", (chunk) => {
+          resolve(chunk.toString().slice(9, 12));
+          socket.destroy();
+        });
+        socket.once("error", reject);
+        socket.write(rest);
+      });
+    expect(await begin(`GET /v1/status HTTP/1.1\r\n${headers}\r\n\r\n`)).toBe(`${status}`);
+    const listening = await begin(`GET /v1/events HTTP/1.1\r\n${headers}\r\n${upgrade}\r\n`);
+    expect(listening).toBe(status === 200 ? "101" : "403");
+  });
+
   it("outlives a listener that breaks off in the handshake", async () => {
     for (let round = 0; round < 20; round++)
       await new Promise<void>((resolve) => {

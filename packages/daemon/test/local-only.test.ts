@@ -56,6 +56,16 @@ describe("local only", () => {
     expect((await ask(MIRROR, "127.0.0.1", headers)).status).toBe(status);
   });
 
+  it.each([
+    ["localhost", 200],
+    ["metrics.lan", 403],
+    ["evil.example", 403],
+  ])("answers %s with %i to a page that was rebound to the metrics", async (host, status) => {
+    expect((await ask(METRICS, "127.0.0.1", { host })).status).toBe(status);
+    const foreign = { host: "localhost", origin: `https://${host}` };
+    expect((await ask(METRICS, "127.0.0.1", foreign)).status).toBe(status);
+  });
+
   it("names the setting that lets a name in", async () => {
     const { body } = await ask(METRICS, "127.0.0.1", { host: "prometheus.lan" });
     expect(body).toContain("metrics.hosts");

@@ -2,6 +2,7 @@ import type { ApiError } from "@shoal/api";
 import { CodedError } from "@shoal/runtime";
 
 const STATUS: Readonly<Record<string, number>> = {
+  ERR_HOST: 403,
   ERR_NOT_FOUND: 404,
   ERR_PULL_NOT_FOUND: 404,
   ERR_IMAGE_NOT_STORED: 404,

@@ -4,6 +4,7 @@ import { connect } from "node:net";
 import { dirname } from "node:path";
 import { CodedError, type Logger } from "@shoal/runtime";
 import type { ZodType } from "zod";
+import { localNames } from "../local-only.ts";
 import { requestUrl } from "../request-url.ts";
 import { apiErrorOf, statusOf } from "./errors.ts";
 import { createEventStreams, type EventSource } from "./events.ts";
@@ -31,14 +32,29 @@ export interface ApiServerInit {
   readonly logger: Logger;
   /** Group whose members may use the API as well as the daemon's user. @default the process's own */
   readonly groupId?: number | undefined;
+  /** Hears of each request that was refused for its `Host` or `Origin`. */
+  readonly onRefused?: (request: IncomingMessage, host: string | undefined) => void;
 }
 
 /** Serves the API on a Unix socket. @throws ERR_SOCKET_IN_USE, ERR_SOCKET */
 export async function startApiServer(init: ApiServerInit): Promise<AsyncDisposable> {
   const { socketPath, routes, events, logger, groupId } = init;
   const streams = createEventStreams(events);
+  // No browser opens a Unix socket, but somebody may have put a port before it.
+  const isLocal = localNames({ hosts: [], oneLabel: true });
+
+  /** @throws ERR_HOST */
+  function checkNames(request: IncomingMessage): void {
+    if (isLocal(request)) return;
+    init.onRefused?.(request, request.headers.host);
+    throw new CodedError(
+      "ERR_HOST",
+      "a web page asks, or by a name that is not this machine's; ask the socket itself, as localhost",
+    );
+  }
 
   async function answer(request: IncomingMessage): Promise<ApiAnswer> {
+    checkNames(request);
     const pathname = requestUrl(request)?.pathname ?? "";
     const here = routes.filter(({ path }) => path.test(pathname));
     const route = here.find(({ method }) => method === request.method);
@@ -61,7 +77,15 @@ export async function startApiServer(init: ApiServerInit): Promise<AsyncDisposab
       },
     );
   });
-  server.on("upgrade", (request, socket, head) => streams.accept(request, socket, head));
+  server.on("upgrade", (request, socket, head) => {
+    if (isLocal(request)) {
+      streams.accept(request, socket, head);
+      return;
+    }
+    init.onRefused?.(request, request.headers.host);
+    socket.on("error", () => socket.destroy());
+    socket.end("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+  });
   await listen(server, socketPath, groupId);
 
   return {
