@@ -195,6 +195,27 @@ describe("a store that makes room", () => {
     expect(removals).toMatchObject([{ digest: only, reason: "last-copy" }]);
   });
 
+  it("asks a few times about many, where all of it is the last", async () => {
+    let questions = 0;
+    const directory = join(folder, "s");
+    await using store = await openFileStore(
+      {
+        clock: systemClock,
+        logger: silentLogger,
+        metrics: noMetrics,
+        async lastCopies(digests) {
+          questions += 1;
+          return new Set(digests);
+        },
+      },
+      { directory },
+    );
+    for (let index = 0; index < 60; index++) await putBlob(store, 100);
+    const { removals } = await store.collect({ targetBytes: 5900 });
+    expect(removals).toMatchObject([{ reason: "last-copy" }]);
+    expect(questions).toBeLessThanOrEqual(5);
+  });
+
   it("never loses a site's last copy where two stores let it go at once", async () => {
     for (let round = 0; round < 10; round++) {
       const stores: FileStore[] = [];

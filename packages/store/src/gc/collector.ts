@@ -72,18 +72,18 @@ export function createCollector(components: CollectorComponents): Collector {
     const state = await components.state();
     const asked = new Set<Digest>();
     const lastCopies = new Set<Digest>();
-    for (;;) {
+    // Each time about more, lest a site that has but last copies is asked for each image by itself.
+    for (let factor = 1; ; factor *= 4) {
       const found = planCollection({ ...state, lastCopies }, winBytes);
-      const unasked = found.removals
-        .filter(({ reason }) => reason === "least-recently-used" || reason === "unnamed")
-        .flatMap(({ blobs }) => blobs.filter((digest) => !asked.has(digest)));
-      if (unasked.length === 0) {
+      if (unaskedOf(found, asked).length === 0) {
         const removals = found.removals.map((removal) => ({
           ...removal,
           names: components.namesOf(removal.digest),
         }));
         return { ...found, removals };
       }
+      const wider = planCollection({ ...state, lastCopies }, winBytes * factor);
+      const unasked = unaskedOf(wider, asked);
       for (const digest of unasked) {
         asked.add(digest);
         if (!dryRun) leaving.set(digest, "asked");
@@ -144,4 +144,11 @@ export function createCollector(components: CollectorComponents): Collector {
     },
     whileIdle,
   };
+}
+
+/** Blobs that would go, of which it is not known whether others keep them. */
+function unaskedOf({ removals }: GcPlan, asked: ReadonlySet<Digest>): Digest[] {
+  return removals
+    .filter(({ reason }) => reason === "least-recently-used" || reason === "unnamed")
+    .flatMap(({ blobs }) => blobs.filter((digest) => !asked.has(digest)));
 }
