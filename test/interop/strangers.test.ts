@@ -78,6 +78,17 @@ describe.skipIf(skipped !== undefined)("who has not this site's token", () => {
       expect(answer.length / 2).toBeLessThanOrEqual(answerBytes);
   });
 
+  it("learns still less of a daemon that admits by certificates", { timeout: 60_000 }, async () => {
+    await daemon.api.site.init({ name: "secret-name" });
+    await daemon.api.site.createToken({});
+    await daemon.api.site.endToken({});
+    const { connected, heard } = await intrude(siteOf(site.token).prologue);
+    expect(connected).toBe(true);
+    const { mutual = "", ...rest } = heard;
+    expect(rest).toEqual({});
+    expect(mutual.length / 2).toBeLessThanOrEqual(4 + "{nonce}".length + 32 + 2);
+  });
+
   it("reaches none of the other ports", { timeout: 60_000 }, async () => {
     const [{ address }, place] = site.lan.machines as [Place, Place];
     for (const port of [5055, 5057]) {

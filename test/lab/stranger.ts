@@ -92,7 +92,8 @@ async function attempt({ protocol, frames }: Attempt): Promise<{ reached: boolea
   } catch {
     // Refused, as it should be; what was heard before that counts.
   } finally {
-    await node.stop();
+    // Nor may the end of a client whose connection was cut under it.
+    await Promise.race([node.stop(), delay(PATIENCE_MS)]);
   }
   return { reached, hex };
 }

@@ -21,6 +21,7 @@ import {
   StatusSchema,
   TokenSchema,
 } from "./schema.ts";
+import { createSiteClient, type SiteClient } from "./site-client.ts";
 import { createStoreClient, type StoreClient } from "./store-client.ts";
 
 export interface ApiClientInit {
@@ -41,6 +42,7 @@ export interface EventFilter {
  */
 export interface ApiClient extends AsyncDisposable {
   readonly store: StoreClient;
+  readonly site: SiteClient;
   status(options?: AbortOptions): Promise<Status>;
   peers(options?: AbortOptions): Promise<PeerList>;
   images(options?: AbortOptions): Promise<readonly Image[]>;
@@ -72,6 +74,7 @@ export function createApiClient(init: ApiClientInit): ApiClient {
 
   return {
     store: createStoreClient(exchange),
+    site: createSiteClient(exchange),
     status: (options = {}) =>
       exchange.ask({ method: "GET", path: "/v1/status" }, StatusSchema, options),
     peers: (options = {}) =>

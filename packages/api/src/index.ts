@@ -37,6 +37,8 @@ export { type ApiClient, type ApiClientInit, createApiClient, type EventFilter }
 export { codedError } from "./errors.ts";
 export { formatRate, parseBytes, parseRate } from "./rate.ts";
 export * from "./schema.ts";
+export type { SiteClient } from "./site-client.ts";
+export * from "./site-schema.ts";
 export type { StoreClient } from "./store-client.ts";
 export * from "./store-schema.ts";
 export { defaultSocketPath, SYSTEM_SOCKET_PATH } from "./socket-path.ts";

@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { MemberNameSchema } from "./site-schema.ts";
 
 // Requests are strict: a field that the daemon does not know is a mistake to be told about. Answers
 // are not: a newer daemon may say more than this client understands.
@@ -134,6 +135,15 @@ export const StatusSchema = z.object({
   stateFolder: z.string(),
   /** Public name of the site, which tells nothing of its token; absent without one. */
   site: z.string().optional(),
+  /** By which this machine belongs to the site; absent for one with the token alone. */
+  certificate: z
+    .object({
+      name: z.string(),
+      roles: z.array(z.string()),
+      issuedAt: z.iso.datetime(),
+      notAfter: z.iso.datetime(),
+    })
+    .optional(),
   mirror: z.array(z.string()),
   swarm: z.array(z.string()),
   /** TCP port that the bytes of images come and go by; absent when there is none. */
@@ -222,7 +232,10 @@ export type Status = z.infer<typeof StatusSchema>;
 export const TokenSchema = z.object({ token: z.string() });
 /** `POST /v1/site/join` */
 export const JoinRequestSchema = z.strictObject({
+  /** The site's token or a join token. */
   token: z.string().min(1).max(256),
+  /** What this machine is to be called, with a join token. @default its host's name */
+  name: MemberNameSchema.optional(),
   /** Whether another site may be left for it, whose token is forgotten here. @default false */
   replace: z.boolean().optional(),
 });
@@ -234,6 +247,9 @@ export const JoinOutcomeSchema = z.object({
   site: z.string(),
   /** The site that was left, when moved. */
   left: z.string().optional(),
+  /** What this machine is called in its certificate, and when that ends unless it is renewed before. */
+  name: z.string().optional(),
+  notAfter: z.iso.datetime().optional(),
 });
 export type JoinOutcome = z.infer<typeof JoinOutcomeSchema>;
 

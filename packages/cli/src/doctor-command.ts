@@ -1,7 +1,7 @@
 import { type ApiClient, CodedError, hasCode, type PeerList, type Status } from "@shoal/api";
 import { type Check, failed, ok, skipped } from "./doctor/check.ts";
 import { checkEngines } from "./doctor/engine-checks.ts";
-import { checkClock, checkDisk, checkMirror } from "./doctor/machine-checks.ts";
+import { checkCertificate, checkClock, checkDisk, checkMirror } from "./doctor/machine-checks.ts";
 import { checkLogins } from "./doctor/login-checks.ts";
 import { checkNetwork } from "./doctor/network-checks.ts";
 import { portProbes } from "./doctor/port-probes.ts";
@@ -49,6 +49,9 @@ export async function examine(client: ApiClient, init: DoctorInit): Promise<read
             signal,
           ),
           checkDisk(status),
+          ...(status.certificate === undefined
+            ? []
+            : [checkCertificate(status.certificate, terminal.now())]),
         ]),
     ...checkLogins(status?.logins),
   ];

@@ -20,7 +20,8 @@ import { EXIT, EXIT_HELP } from "./exit-codes.ts";
 import { parseLimitsChange } from "./limits-command.ts";
 import { pullCommand } from "./pull-command.ts";
 import { addSetup } from "./setup-command.ts";
-import { addStoreCommands } from "./store-commands.ts";
+import { addSiteCommands } from "./site-commands.ts";
+import { addStoreCommands, type CommandTools } from "./store-commands.ts";
 import type { Terminal } from "./terminal.ts";
 import { readToken, type TokenInput } from "./token-input.ts";
 import {
@@ -110,13 +111,15 @@ export function createProgram(context: ProgramContext): Command {
       `${EXIT_HELP}\n\nExamples:\n  shoal pull alpine\n  shoal peers\n  sudo shoal setup docker\n  shoal token | ssh other-machine shoal join`,
     );
 
-  const command = (name: string, description: string, examples: readonly string[]): Command =>
-    program
+  const subcommand: CommandTools["subcommand"] = (parent, name, description, examples) =>
+    parent
       .command(name)
       .description(description)
       .option("--json", "print JSON, for programs")
       .option("--socket <path>", "the daemon's Unix socket, $SHOAL_SOCKET")
       .addHelpText("after", `\nExamples:\n${examples.map((example) => `  ${example}`).join("\n")}`);
+  const command: CommandTools["command"] = (name, description, examples) =>
+    subcommand(program, name, description, examples);
 
   command("pull", "Pull an image into the daemon's store", [
     "shoal pull alpine",
@@ -205,7 +208,8 @@ export function createProgram(context: ProgramContext): Command {
         }),
     );
 
-  addStoreCommands({ command, withClient, print, terminal, signal });
+  const tools = { command, subcommand, withClient, print, terminal, signal };
+  addStoreCommands(tools);
 
   command("limits", "Show limits of rates and requests, or set them", [
     "shoal limits",
@@ -233,10 +237,11 @@ export function createProgram(context: ProgramContext): Command {
       });
     });
 
-  command("token", "Print the site's token, making a site of this machine if it has none", [
-    "shoal token",
-    "shoal token | ssh other-machine shoal join",
-  ]).action(
+  const tokenCommand = command(
+    "token",
+    "Print the site's token, making a site of this machine if it has none",
+    ["shoal token", "shoal token | ssh other-machine shoal join", "shoal token create"],
+  ).action(
     async (options: CommonOptions) =>
       await withClient(options, async (client) => {
         const token = await client.token({ signal });
@@ -246,12 +251,15 @@ export function createProgram(context: ProgramContext): Command {
       }),
   );
 
-  command("join", "Join the site of a token, read from standard input", [
+  addSiteCommands(tools, tokenCommand);
+
+  command("join", "Join the site of a token or join token, read from standard input", [
     "shoal join",
     "shoal join < token-file",
     "ssh member shoal token | shoal join --replace",
     "SHOAL_TOKEN_FILE=/run/secrets/site shoal join < /dev/null",
   ])
+    .option("--name <name>", "what it is called, with a join token (default: its host's name)")
     .option("--replace", "leave the site that this machine is in; its token is forgotten here")
     .allowExcessArguments(true)
     // So that `--token=…` comes to the answer below, and is not repeated in an error.
@@ -260,26 +268,32 @@ export function createProgram(context: ProgramContext): Command {
       "after",
       "\nThe token is read from standard input if anything is piped in, else from $SHOAL_TOKEN_FILE or\n$SHOAL_TOKEN, else asked for, and not shown. It is never taken from the command line, where every\nuser of the machine can see it. The output of `shoal token --json` will do as well.",
     )
-    .action(async (options: CommonOptions & { replace?: boolean }, join: Command) => {
-      if (join.args.length > 0)
-        throw new CodedError(
-          "ERR_USAGE",
-          "join takes no arguments: a token on the command line can be seen by every user, and is in the shell's history now: remove it there, and give it on standard input, as in `shoal join < file`",
-        );
-      const { text: token, source } = await readToken({
-        env: context.env,
-        stdin: context.stdin,
-        tell: (text) => terminal.err(text),
-      });
-      await withClient(options, async (client) => {
-        const request = options.replace === true ? { token, replace: true } : { token };
-        const joined = await client.join(request, { signal }).catch((error: unknown) => {
-          if (!hasCode(error, "ERR_TOKEN_INVALID")) throw error;
-          throw new CodedError(error.code, `${source}: ${error.message}`, { cause: error });
+    .action(
+      async (options: CommonOptions & { replace?: boolean; name?: string }, join: Command) => {
+        if (join.args.length > 0)
+          throw new CodedError(
+            "ERR_USAGE",
+            "join takes no arguments: a token on the command line can be seen by every user, and is in the shell's history now: remove it there, and give it on standard input, as in `shoal join < file`",
+          );
+        const { text: token, source } = await readToken({
+          env: context.env,
+          stdin: context.stdin,
+          tell: (text) => terminal.err(text),
         });
-        print(joined, options, () => joinLines(joined));
-      });
-    });
+        await withClient(options, async (client) => {
+          const request = {
+            token,
+            ...(options.name === undefined ? {} : { name: options.name }),
+            ...(options.replace === true ? { replace: true } : {}),
+          };
+          const joined = await client.join(request, { signal }).catch((error: unknown) => {
+            if (!hasCode(error, "ERR_TOKEN_INVALID")) throw error;
+            throw new CodedError(error.code, `${source}: ${error.message}`, { cause: error });
+          });
+          print(joined, options, () => joinLines(joined));
+        });
+      },
+    );
 
   command("doctor", "Check that pulls go through Shoal, and what keeps them from it", [
     "shoal doctor",

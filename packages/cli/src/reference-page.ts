@@ -5,9 +5,12 @@ const PAGE_COLUMNS = 100;
 
 /** The page docs/cli.md, as the commands' own help tells it. */
 export function referencePage(program: Command): string {
-  const sections = program.commands.map(
-    (command) => `## shoal ${command.name()}\n\n${block(helpOf(command))}`,
-  );
+  const sections = program.commands.flatMap((command) => [
+    `## shoal ${command.name()}\n\n${block(helpOf(command))}`,
+    ...command.commands.map(
+      (sub) => `### shoal ${command.name()} ${sub.name()}\n\n${block(helpOf(sub))}`,
+    ),
+  ]);
   return [
     "# The shoal command",
     "This page is the output of `--help`; `npx vitest run --config test/vitest.config.ts packages/cli -u` writes it anew.",

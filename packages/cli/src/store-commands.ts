@@ -24,12 +24,19 @@ interface CommonOptions {
 /** What commands are made with. */
 export interface CommandTools {
   readonly command: (name: string, description: string, examples: readonly string[]) => Command;
+  /** A command below another, which has the common options. */
+  readonly subcommand: (
+    parent: Command,
+    name: string,
+    description: string,
+    examples: readonly string[],
+  ) => Command;
   readonly withClient: (
     options: CommonOptions,
     work: (client: ApiClient) => Promise<number | void>,
   ) => Promise<void>;
   readonly print: (value: unknown, options: CommonOptions, lines: () => readonly string[]) => void;
-  readonly terminal: Pick<Terminal, "columns" | "now">;
+  readonly terminal: Pick<Terminal, "columns" | "now" | "isLive" | "err">;
   readonly signal: AbortSignal;
 }
 

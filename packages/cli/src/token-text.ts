@@ -1,5 +1,5 @@
 /** What looks like a token, mistyped or not: it may be quoted, or stand in JSON. */
-const TOKEN = /(?<![0-9a-z-])shoal1[-0-9a-z \t]*[0-9a-z]/i;
+const TOKEN = /(?<![0-9a-z-])shoal(?:join)?1[-0-9a-z \t]*[0-9a-z]/i;
 
 /**
  * The part of `text` that looks like a token: npm's lines before it and `--json` around it are left

@@ -73,6 +73,9 @@ export function statusLines(status: Status, columns: number, nowMs: number): str
     ["peer id", status.peerId],
     ["mirror", status.mirror.map(mirrorUrl).join(", ")],
     ["site", status.site?.slice(0, SHORT_ID) ?? "none: this machine shares with nobody"],
+    ...(status.certificate === undefined
+      ? []
+      : [["member", certificateText(status.certificate)] as const]),
     ["swarm", status.swarm.join(", ") || "off: no site token; run `shoal token` or `shoal join`"],
     ["peers", `${status.peersUp} up, mDNS ${status.mdns}`],
     [
@@ -135,6 +138,10 @@ function enginesRow({ clients }: Status, nowMs: number): [string, string][] {
     .toSorted((a, b) => Date.parse(b.lastSeenAt) - Date.parse(a.lastSeenAt))
     .map(({ engine, lastSeenAt }) => `${engine} ${formatAge(lastSeenAt, nowMs)}`);
   return [["engines", asked.join(", ") || "none has asked yet; run `shoal doctor`"]];
+}
+
+function certificateText({ name, roles, notAfter }: NonNullable<Status["certificate"]>): string {
+  return `${name} (${roles.join(", ")}), certificate until ${notAfter.slice(0, 16).replace("T", " ")}`;
 }
 
 export function peerLines(
@@ -230,11 +237,14 @@ export function imageLines(images: readonly Image[], columns: number): string[] 
 }
 
 /** What `shoal join` has changed. */
-export function joinLines({ outcome, site, left }: JoinOutcome): string[] {
+export function joinLines({ outcome, site, left, name: own }: JoinOutcome): string[] {
   const name = site.slice(0, SHORT_ID);
   if (outcome === "already-member") return [`already in site ${name}: nothing has changed`];
+  const called = own === undefined ? "" : ` as ${plain(own)}`;
   const moved = left === undefined ? "" : `, and left site ${left.slice(0, SHORT_ID)}`;
-  return [`joined site ${name}${moved}: other members show up in \`shoal peers\` within seconds`];
+  return [
+    `joined site ${name}${called}${moved}: other members show up in \`shoal peers\` within seconds`,
+  ];
 }
 
 export function pullListLines(pulls: readonly Pull[], columns: number, nowMs: number): string[] {

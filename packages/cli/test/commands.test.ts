@@ -9,6 +9,7 @@ import {
   MIB,
   pull,
   type RunInit,
+  STARTED,
   shoal,
   status,
   temporaryFolder,
@@ -273,6 +274,84 @@ test.each([
   expect(err).toContain("shell's history now");
   expect(out + err).not.toContain("shoal1-secret");
   expect(site.daemon.requests).toEqual([]);
+});
+
+test("a join token goes the same ways, with a name", async () => {
+  const made = { token: "shoaljoin1-secret", uses: 20, expiresAt: "2026-01-02T03:04:05.000Z" };
+  const body = { outcome: "joined", site: "11112222", name: "store-7" };
+  await using site = await scripted({
+    answers: {
+      "POST /v1/site/join-tokens": { status: 201, body: made },
+      "POST /v1/site/join": { status: 200, body },
+    },
+  });
+  const socket = ["--socket", site.socketPath];
+  const { out } = await shoal(["token", "create", "--uses", "20", "--ttl", "2h", ...socket]);
+  expect(out).toBe("shoaljoin1-secret\n");
+  expect(site.daemon.requests.at(-1)).toBe(
+    'POST /v1/site/join-tokens {"uses":20,"ttlSeconds":7200}',
+  );
+  const joined = await shoal(["join", "--name", "store-7", ...socket], { input: `"${out}"` });
+  expect(joined.out).toContain("joined site 11112222 as store-7: other members show up");
+  expect(site.daemon.requests.at(-1)).toBe(
+    'POST /v1/site/join {"token":"shoaljoin1-secret","name":"store-7"}',
+  );
+  for (const wrong of [
+    ["--uses", "0"],
+    ["--ttl", "31d"],
+    ["--ttl", "soon"],
+  ])
+    expect(await shoal(["token", "create", ...wrong, ...socket])).toMatchObject({ code: 2 });
+});
+
+test("members are listed by name, and what admits is told", async () => {
+  const members = {
+    self: "12D3KooWSelf",
+    site: "1111222233334444",
+    keyed: true,
+    members: [
+      {
+        peer: "12D3KooWSelf",
+        name: "first",
+        roles: ["member", "issuer"],
+        state: "up",
+        notAfter: "2026-04-02T03:04:05.000Z",
+      },
+      { peer: "12D3KooWOld", roles: [], state: "up" },
+      { peer: "12D3KooWBad", name: "bad", roles: ["member"], state: "down", revokedAt: STARTED },
+    ],
+  };
+  await using site = await scripted({
+    answers: {
+      "GET /v1/site/members": { status: 200, body: members },
+      "POST /v1/site/revocations": {
+        status: 201,
+        body: { peer: "12D3KooWOld", revokedAt: STARTED },
+      },
+      "POST /v1/site/init": {
+        status: 201,
+        body: { site: "11112222", name: "first", notAfter: STARTED, keyFile: "/var/key" },
+      },
+      "POST /v1/site/token-end": { status: 201, body: { site: "11112222", endedAt: STARTED } },
+    },
+  });
+  const socket = ["--socket", site.socketPath];
+  expect((await shoal(["members", ...socket])).out.split("\n")).toEqual([
+    "STATE    NAME   ROLES           UNTIL             PEER",
+    "up       first  member, issuer  2026-04-02 03:04  12D3KooWSelf (this machine)",
+    "up       -      by the token                      12D3KooWOld",
+    "revoked  bad    member                            12D3KooWBad",
+    "site 11112222: certificates admit, and still the token; `shoal site end-token` ends that",
+    "",
+  ]);
+  expect((await shoal(["revoke", "12D3KooWOld", ...socket])).out).toBe("revoked 12D3KooWOld\n");
+  expect((await shoal(["site", "init", "--name", "first", ...socket])).out).toContain(
+    "keep a copy of /var/key in a safe place",
+  );
+  expect(site.daemon.requests.at(-1)).toBe('POST /v1/site/init {"name":"first"}');
+  await shoal(["site", "end-token", "--force", ...socket]);
+  expect(site.daemon.requests.at(-1)).toBe('POST /v1/site/token-end {"force":true}');
+  expect((await shoal(["site", ...socket])).code).toBe(2);
 });
 
 test("cancel tells the daemon; an empty token is wrong usage", async () => {

@@ -8,7 +8,12 @@ import { describe, expect, it, test } from "vitest";
 import type { Check } from "../src/doctor/check.ts";
 import { checkEngines } from "../src/doctor/engine-checks.ts";
 import { checkLogins } from "../src/doctor/login-checks.ts";
-import { checkClock, checkDisk, checkMirror } from "../src/doctor/machine-checks.ts";
+import {
+  checkCertificate,
+  checkClock,
+  checkDisk,
+  checkMirror,
+} from "../src/doctor/machine-checks.ts";
 import { checkNetwork, parseAddress } from "../src/doctor/network-checks.ts";
 import { type Answer, portProbes } from "../src/doctor/port-probes.ts";
 import { MIB, shoal, STARTED, status, temporaryFolder } from "./fixtures.ts";
@@ -417,4 +422,21 @@ test("a store that takes nothing is told with why", () => {
   const check = checkDisk({ ...status, store });
   expect(check.state).toBe("failed");
   expect(JSON.stringify(check)).toContain("free some disk space");
+});
+
+describe("membership", () => {
+  it.each([
+    [30, "ok"],
+    [8, "warning"],
+    [-1, "failed"],
+  ])("finds a certificate of 90 days that ends in %i", (days, state) => {
+    const dayMs = 24 * 3600 * 1000;
+    const certificate = {
+      name: "store-7",
+      roles: ["member"],
+      issuedAt: new Date(NOW_MS + (days - 90) * dayMs).toISOString(),
+      notAfter: new Date(NOW_MS + days * dayMs).toISOString(),
+    };
+    expect(checkCertificate(certificate, NOW_MS)).toMatchObject({ state });
+  });
 });

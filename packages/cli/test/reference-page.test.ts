@@ -26,7 +26,10 @@ test("docs/cli.md is what the help says", async () => {
 });
 
 test("every command has examples", () => {
-  for (const command of program.commands)
-    expect(referencePage(program)).toContain(`shoal ${command.name()}`);
-  expect(referencePage(program).match(/^Examples:/gm)).toHaveLength(program.commands.length + 1);
+  const commands = program.commands.flatMap((command) => [command, ...command.commands]);
+  for (const command of commands) {
+    const parent = command.parent === program ? "" : `${command.parent?.name()} `;
+    expect(referencePage(program)).toContain(`shoal ${parent}${command.name()}`);
+  }
+  expect(referencePage(program).match(/^Examples:/gm)).toHaveLength(commands.length + 1);
 });

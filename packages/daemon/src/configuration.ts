@@ -124,6 +124,18 @@ export const ConfigurationSchema = z.strictObject({
         .string()
         .describe("File with the site's token. Default: in the state folder")
         .optional(),
+      keyFile: z
+        .string()
+        .describe("File with the site key, where there is one. Default: in the state folder")
+        .optional(),
+      certificateDays: z
+        .number()
+        .positive()
+        .max(400)
+        .describe(
+          "How long certificates hold that this machine gives; they are renewed in time. Default: 90",
+        )
+        .optional(),
     })
     .describe("Which machines belong together"),
   resolve: z

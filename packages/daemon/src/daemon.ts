@@ -22,6 +22,7 @@ import { recordStore } from "./audit/store-events.ts";
 import { auditedUpstream } from "./audit/guarded-upstream.ts";
 import { createRoutes } from "./api/routes.ts";
 import { startApiServer } from "./api/server.ts";
+import { createSiteRoutes } from "./api/site-routes.ts";
 import { createStoreRoutes } from "./api/store-routes.ts";
 import { groupIdOf, SOCKET_GROUP } from "./api/socket-group.ts";
 import type { Configuration, Environment } from "./configuration.ts";
@@ -40,7 +41,8 @@ import { createPrometheusRegister } from "./prometheus.ts";
 import { createPulls, type Pulls } from "./pulls.ts";
 import { createRefetching } from "./refetching.ts";
 import { createShareRules } from "./share-rules.ts";
-import { createSiteMembership, initialToken } from "./site-membership.ts";
+import { openSiteParts } from "./site/site-parts.ts";
+import { initialToken } from "./site-membership.ts";
 import { peersOf, type StatusSources, statusOf } from "./status.ts";
 import { storeRoom } from "./store-room.ts";
 import { createTraffic } from "./traffic.ts";
@@ -91,8 +93,9 @@ export async function startDaemon(
   const audit = stack.use(await startAudit({ clock, logger, metrics }, configuration));
   stack.use(recordStore(audit, store));
   const identity = await loadIdentity({ logger }, { directory: configuration.state });
-  const tokenFile = configuration.site.tokenFile ?? join(configuration.state, "site-token");
-  const token = await initialToken({ logger }, tokenFile, environment.env);
+  const siteParts = await openSiteParts({ store, clock, logger, audit }, configuration);
+  const { tokenFile, record } = siteParts;
+  const token = await initialToken({ logger }, tokenFile, environment.env, record);
   const homeDir = environment.env["HOME"] ?? homedir();
   const authFiles = { env: environment.env, homeDir, uid: environment.uid };
   const helpers = createCredentialHelpers(
@@ -119,9 +122,19 @@ export async function startDaemon(
   const upstream = auditedUpstream(plainUpstream, audit);
   const network = stack.use(
     createNetwork(
-      { audit, identity, clock, random, logger, metrics, roster: store.table("roster") },
+      {
+        audit,
+        identity,
+        clock,
+        random,
+        logger,
+        metrics,
+        roster: store.table("roster"),
+        ...siteParts.forNetwork,
+      },
       {
         token,
+        record,
         port: configuration.swarm.port,
         bulkPort: configuration.swarm.bulkPort,
         mdns: configuration.swarm.mdns,
@@ -146,10 +159,10 @@ export async function startDaemon(
       },
     ),
   );
-  audit.started(network, token && siteOf(token).id);
+  audit.started(network, record?.certificate ? record.site.id : token && siteOf(token).id);
   lastCopies = swarm.lastCopies;
   await network.start();
-  const site = createSiteMembership({ network, logger, audit }, { tokenFile, token });
+  const { site, office } = siteParts.over(network);
   const pulls = stack.use(
     createPulls({
       swarm,
@@ -243,6 +256,7 @@ export async function startDaemon(
           token: async () => await site.token(),
           join: async (request) => await site.join(request),
         }),
+        ...createSiteRoutes(office),
         ...createStoreRoutes({ store, kept: createKeptImages(store), logger }),
       ],
     }),

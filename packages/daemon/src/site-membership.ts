@@ -1,30 +1,36 @@
 import type { JoinOutcome, JoinRequest } from "@shoal/api";
 import {
   createSiteToken,
+  isJoinToken,
   type Network,
+  parseJoinToken,
   parseSiteToken,
   siteOf,
+  type SiteRecord,
   type SiteToken,
 } from "@shoal/network";
 import { type AuditLog, CodedError, hasCode, type Logger, noAuditLog } from "@shoal/runtime";
-import { readTokenFile, writeTokenFile } from "./site-token-file.ts";
+import { machineName } from "./site/known-members.ts";
+import type { MembershipFile } from "./site/membership-file.ts";
+import { readTokenFile, removeTokenFile, writeTokenFile } from "./site-token-file.ts";
 
-/** Which site this machine belongs to; what is changed is kept in the token's file and applied at once. */
+/** Which site this machine belongs to; what is changed is kept in the site's files and applied at once. */
 export interface SiteMembership {
   /** Public name of the site. */
   id(): string | undefined;
-  /** The site's token; the first to ask makes the site. @throws ERR_TOKEN_FILE, ERR_PORT_IN_USE */
+  /** The site's token; the first to ask makes the site. @throws ERR_SITE_NO_TOKEN, ERR_TOKEN_FILE, ERR_PORT_IN_USE */
   token(): Promise<SiteToken>;
   /**
-   * Joins the token's site. A machine that is in another one leaves it only for a request that says
-   * `replace`, since its token may be kept nowhere else.
-   * @throws ERR_TOKEN_INVALID, ERR_SITE_MEMBER, ERR_TOKEN_FILE, ERR_PORT_IN_USE
+   * Joins the site of a token or a join token. A machine that is in another one leaves it only for a request that
+   * says `replace`, since its token may be kept nowhere else.
+   * @throws ERR_TOKEN_INVALID, ERR_SITE_MEMBER, ERR_JOIN, ERR_TOKEN_FILE, ERR_SITE_FILE, ERR_PORT_IN_USE
    */
   join(request: JoinRequest): Promise<JoinOutcome>;
 }
 
 export interface SiteMembershipComponents {
-  readonly network: Pick<Network, "join">;
+  readonly network: Pick<Network, "self" | "members" | "join" | "redeem" | "enter" | "credentials">;
+  readonly membershipFile: Pick<MembershipFile, "remove">;
   readonly logger: Logger;
   /** @default nowhere */
   readonly audit?: AuditLog;
@@ -32,17 +38,13 @@ export interface SiteMembershipComponents {
 
 export interface SiteMembershipInit {
   readonly tokenFile: string;
-  /** Of the site that the network has begun with. */
-  readonly token: SiteToken | undefined;
 }
 
 export function createSiteMembership(
-  { network, logger, audit = noAuditLog }: SiteMembershipComponents,
-  { tokenFile, token: initial }: SiteMembershipInit,
+  { network, membershipFile, logger, audit = noAuditLog }: SiteMembershipComponents,
+  { tokenFile }: SiteMembershipInit,
 ): SiteMembership {
   let last: Promise<unknown> = Promise.resolve();
-  /** The site that the network is in; the file may have been changed by hand since. */
-  let entered = initial;
 
   /** One change at a time: two that make a site at once would show two tokens, of which one is no site's. */
   async function inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -51,9 +53,14 @@ export function createSiteMembership(
     return await turn;
   }
 
+  /** The site that the network is in; the token's file may have been changed by hand since. */
+  const entered = (): string | undefined => network.credentials()?.site.id;
+
   async function enter(token: SiteToken): Promise<void> {
-    await writeTokenFile(tokenFile, token, async () => await network.join(token));
-    entered = token;
+    await writeTokenFile(tokenFile, token, async () => {
+      await network.join(token);
+      await membershipFile.remove();
+    });
   }
 
   async function make(): Promise<SiteToken> {
@@ -64,59 +71,133 @@ export function createSiteMembership(
     return token;
   }
 
-  async function change(token: SiteToken, replace: boolean): Promise<JoinOutcome> {
-    const site = siteOf(token).id;
+  async function tokenOf(): Promise<SiteToken> {
+    const credentials = network.credentials();
+    if (credentials?.notices?.tokenEndedMs !== undefined) throw noToken();
     const kept = await readTokenFile(tokenFile);
-    if (kept === token && entered === token) return { outcome: "already-member", site };
-    if (kept === undefined || kept === token) {
-      await enter(token);
-      logger.info({ site }, "this machine has joined a site");
-      audit.record({ kind: "join", site });
-      return { outcome: "joined", site };
+    if (kept !== undefined) return kept;
+    if (credentials?.publicKey !== undefined) throw noToken();
+    return await make();
+  }
+
+  async function joinByToken(token: SiteToken, replace: boolean): Promise<JoinOutcome> {
+    const site = siteOf(token).id;
+    const current = entered();
+    if (current === site) {
+      // A token that was changed by hand is this site's again.
+      if ((await readTokenFile(tokenFile)) !== token && !isCertified()) await enter(token);
+      return { outcome: "already-member", site };
     }
-    const left = siteOf(kept).id;
-    if (!replace)
-      throw new CodedError(
-        "ERR_SITE_MEMBER",
-        `this machine is in site ${left.slice(0, 8)} already, and would forget its token; keep that (\`shoal token\`) unless another member has it, then join with --replace`,
-        { details: { site: left } },
-      );
+    const kept = await readTokenFile(tokenFile);
+    const left = current ?? (kept === undefined || kept === token ? undefined : siteOf(kept).id);
+    if (left !== undefined && !replace) throw isMember(left);
     await enter(token);
-    logger.info({ site, left }, "this machine has left a site for another");
-    audit.record({ kind: "join", site, left });
-    return { outcome: "moved", site, left };
+    logger.info({ site, left }, "this machine has joined a site");
+    audit.record({ kind: "join", site, ...(left === undefined ? {} : { left }) });
+    return left === undefined ? { outcome: "joined", site } : { outcome: "moved", site, left };
+  }
+
+  function isCertified(): boolean {
+    const credentials = network.credentials();
+    const certificate = credentials?.certificate;
+    return (
+      certificate !== undefined && credentials!.admits(network.self, { token: false, certificate })
+    );
+  }
+
+  async function joinByCertificate(
+    text: string,
+    name: string,
+    replace: boolean,
+  ): Promise<JoinOutcome> {
+    const token = parseJoinToken(text);
+    const current = network.credentials()?.site;
+    const isHere =
+      current !== undefined && Buffer.compare(current.prologue, token.site.prologue) === 0;
+    // Who was revoked has not heard of it, and is alone.
+    if (isHere && isCertified() && network.members().length > 0)
+      return { outcome: "already-member", site: current.id };
+    const left = isHere ? undefined : current?.id;
+    if (left !== undefined && !replace) throw isMember(left);
+    const { record, certificate, token: given } = await network.redeem(token, name);
+    await keep(record, given, isHere);
+    const { site, notAfterMs } = certificate;
+    logger.info({ site, left, name: certificate.name }, "this machine was given a certificate");
+    const leaving = left === undefined ? {} : { left };
+    audit.record({ kind: "join", site, ...leaving, name: certificate.name });
+    return {
+      outcome: left === undefined ? "joined" : "moved",
+      site,
+      ...leaving,
+      name: certificate.name,
+      notAfter: new Date(notAfterMs).toISOString(),
+    };
+  }
+
+  async function keep(
+    record: SiteRecord,
+    given: string | undefined,
+    isHere: boolean,
+  ): Promise<void> {
+    const token = given === undefined ? undefined : parseSiteToken(given);
+    if (token !== undefined && siteOf(token).id === record.site.id)
+      await writeTokenFile(tokenFile, token, async () => await network.enter(record, token));
+    else {
+      await network.enter(record);
+      if (!isHere) await removeTokenFile(tokenFile);
+    }
   }
 
   return {
-    id: () => (entered === undefined ? undefined : siteOf(entered).id),
-    token: async () => await inTurn(async () => (await readTokenFile(tokenFile)) ?? (await make())),
-    async join({ token: text, replace }) {
+    id: entered,
+    token: async () => await inTurn(tokenOf),
+    async join({ token: text, name = machineName(), replace = false }) {
+      if (isJoinToken(text))
+        return await inTurn(async () => await joinByCertificate(text, name, replace));
       const token = parseSiteToken(text);
-      return await inTurn(async () => await change(token, replace === true));
+      return await inTurn(async () => await joinByToken(token, replace));
     },
   };
 }
 
+function isMember(left: string): CodedError<"ERR_SITE_MEMBER"> {
+  return new CodedError(
+    "ERR_SITE_MEMBER",
+    `this machine is in site ${left.slice(0, 8)} already, and would forget its token or certificate; keep the token (\`shoal token\`) unless another member has it, then join with --replace`,
+    { details: { site: left } },
+  );
+}
+
+function noToken(): CodedError<"ERR_SITE_NO_TOKEN"> {
+  return new CodedError(
+    "ERR_SITE_NO_TOKEN",
+    "no token admits to this site, only certificates; run `shoal token create` where `shoal members` shows the role issuer, and `shoal join` with that",
+  );
+}
+
 /**
  * The token to start with: the file's, else `SHOAL_TOKEN`, which is kept in the file then.
+ * @param record what is kept of the site; with a certificate, another site's `SHOAL_TOKEN` is not for it
  * @throws ERR_TOKEN_INVALID, ERR_TOKEN_FILE
  */
 export async function initialToken(
   components: { readonly logger: Logger },
   tokenFile: string,
   env: Readonly<Record<string, string | undefined>>,
+  record?: SiteRecord,
 ): Promise<SiteToken | undefined> {
   const kept = await readTokenFile(tokenFile);
   const text = env["SHOAL_TOKEN"];
   if (text === undefined || text === "") return kept;
   const given = parseFrom("SHOAL_TOKEN", text);
-  if (kept === undefined) await writeTokenFile(tokenFile, given);
+  const isOther = record?.certificate !== undefined && record.site.id !== siteOf(given).id;
+  if (kept === undefined && !isOther) await writeTokenFile(tokenFile, given);
   else if (kept !== given)
     components.logger.warn(
       { tokenFile },
-      "SHOAL_TOKEN is of another site than the token's file, which counts; shoal join changes sites",
+      "SHOAL_TOKEN is of another site than this machine's, which counts; shoal join changes sites",
     );
-  return kept ?? given;
+  return kept ?? (isOther ? undefined : given);
 }
 
 /** @throws ERR_TOKEN_INVALID that names where the text is from */

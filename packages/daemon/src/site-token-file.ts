@@ -49,6 +49,11 @@ export async function writeTokenFile(
   }
 }
 
+/** Forgets the token: this machine belongs to its site by a certificate. @throws ERR_TOKEN_FILE */
+export async function removeTokenFile(path: string): Promise<void> {
+  await writing(path, async () => await rm(path, { force: true }));
+}
+
 async function writing(path: string, work: () => Promise<void>): Promise<void> {
   try {
     await work();

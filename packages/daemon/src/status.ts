@@ -28,6 +28,20 @@ export interface StatusSources {
   readonly mirrorAddresses: () => readonly string[];
 }
 
+function certificateField(network: Network): Pick<Status, "certificate"> {
+  const certificate = network.credentials()?.certificate;
+  if (certificate === undefined) return {};
+  const { name, roles, issuedAtMs, notAfterMs } = certificate;
+  return {
+    certificate: {
+      name,
+      roles: [...roles],
+      issuedAt: new Date(issuedAtMs).toISOString(),
+      notAfter: new Date(notAfterMs).toISOString(),
+    },
+  };
+}
+
 /** What `shoal status` shows. */
 export async function statusOf(parts: StatusSources): Promise<Status> {
   const { configuration, store, upstream, network, swarm, traffic } = parts;
@@ -39,6 +53,7 @@ export async function statusOf(parts: StatusSources): Promise<Status> {
     startedAt: parts.startedAt,
     stateFolder: configuration.state,
     ...(site === undefined ? {} : { site }),
+    ...certificateField(network),
     mirror: [...parts.mirrorAddresses()],
     swarm: [...network.listenAddresses()],
     ...(bulkPort === undefined ? {} : { bulkPort }),

@@ -1,10 +1,33 @@
 import { mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createSiteToken, type SiteToken } from "@shoal/network";
+import {
+  createEphemeralIdentity,
+  createSiteToken,
+  type Network,
+  siteOf,
+  type SiteToken,
+} from "@shoal/network";
 import { CodedError, silentLogger } from "@shoal/runtime";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { createMembershipFile } from "../src/site/membership-file.ts";
 import { createSiteMembership } from "../src/site-membership.ts";
+
+type Fake = Pick<Network, "self" | "members" | "join" | "redeem" | "enter" | "credentials">;
+const { peerId: self } = await createEphemeralIdentity();
+
+function createFakeNetwork(change: Partial<Fake> = {}): Fake {
+  const unreachable = async (): Promise<never> => expect.unreachable();
+  return {
+    self,
+    members: () => [],
+    credentials: () => undefined,
+    join: unreachable,
+    redeem: unreachable,
+    enter: unreachable,
+    ...change,
+  };
+}
 
 describe("site membership", () => {
   let folder = "";
@@ -17,15 +40,20 @@ describe("site membership", () => {
     const file = join(folder, "site-token");
     let joined: SiteToken | undefined;
     let failure: CodedError | undefined;
-    const network = {
+    const network = createFakeNetwork({
+      credentials: () =>
+        joined === undefined
+          ? undefined
+          : ({ site: siteOf(joined) } as unknown as ReturnType<Fake["credentials"]>),
       async join(token: SiteToken) {
         if (failure !== undefined) throw failure;
         joined = token;
       },
-    };
+    });
+    const membershipFile = createMembershipFile(join(folder, "membership.json"));
     const site = createSiteMembership(
-      { network, logger: silentLogger },
-      { tokenFile: file, token: undefined },
+      { network, membershipFile, logger: silentLogger },
+      { tokenFile: file },
     );
     const token = await site.token();
     expect(joined).toBe(token);
@@ -46,8 +74,12 @@ describe("site membership", () => {
     const file = join(folder, "site-token");
     await mkdir(`${file}.${process.pid}.tmp`);
     const site = createSiteMembership(
-      { network: { join: async () => expect.unreachable() }, logger: silentLogger },
-      { tokenFile: file, token: undefined },
+      {
+        network: createFakeNetwork(),
+        membershipFile: createMembershipFile(join(folder, "membership.json")),
+        logger: silentLogger,
+      },
+      { tokenFile: file },
     );
     await expect(site.join({ token: createSiteToken() })).rejects.toMatchObject({
       code: "ERR_TOKEN_FILE",

@@ -43,6 +43,8 @@ export interface MembershipComponents {
   readonly bulkPath: Pick<BulkPath, "client" | "drop">;
   /** Learns where members are, while this machine is in a site. */
   readonly finder: () => Pick<Finder, "sourceOf" | "learn" | "lost"> | undefined;
+  /** A member has shown a certificate. */
+  readonly onCertificate: (certificate: Certificate) => void;
   readonly metrics: Pick<NetworkMetrics, "admissions" | "members">;
   readonly logger: Logger;
 }
@@ -115,13 +117,15 @@ export function createMembership(components: MembershipComponents): Membership {
         known.connections.add(connection);
         known.standing = bestOf(known.standing, standing);
       }
+      if (standing.certificate !== undefined) components.onCertificate(standing.certificate);
       learn(peer, card);
     },
     standingOf: (peer) => members.get(peer)?.standing,
     certified(peer, certificate) {
       const member = members.get(peer);
-      if (member !== undefined)
-        member.standing = bestOf(member.standing, { token: false, certificate });
+      if (member === undefined) return;
+      member.standing = bestOf(member.standing, { token: false, certificate });
+      components.onCertificate(certificate);
     },
     cut(peer, why) {
       for (const connection of Array.from(members.get(peer)?.connections ?? []))

@@ -7,6 +7,9 @@ export interface NetworkMetrics {
   /** `outcome`: admitted or refused. */
   readonly admissions: Counter;
   readonly requests: Counter;
+  /** Unix time. 0 without one. */
+  readonly certificateEnd: Gauge;
+  readonly revocations: Gauge;
 }
 
 export function createNetworkMetrics(register: MetricsRegister): NetworkMetrics {
@@ -24,6 +27,14 @@ export function createNetworkMetrics(register: MetricsRegister): NetworkMetrics 
       name: "shoal_network_admissions_total",
       help: "Peers that asked to be admitted or were asked, by outcome",
       labelNames: ["outcome"],
+    }),
+    certificateEnd: register.gauge({
+      name: "shoal_network_certificate_end_timestamp_seconds",
+      help: "When this machine's certificate ends, unless it is renewed before; 0 without one",
+    }),
+    revocations: register.gauge({
+      name: "shoal_network_revocations",
+      help: "Members that were revoked, as far as this machine has heard",
     }),
     requests: register.counter({
       name: "shoal_network_requests_total",

@@ -1,17 +1,7 @@
 import { isIP } from "node:net";
 import type { Libp2p } from "libp2p";
-import {
-  type AbortOptions,
-  type AuditLog,
-  type Clock,
-  deadline,
-  hasCode,
-  type Logger,
-  type MetricsRegister,
-  noAuditLog,
-  reuseFor,
-} from "@shoal/runtime";
-import type { PeerIdString, PeerTransport } from "@shoal/swarm";
+import { deadline, hasCode, noAuditLog, reuseFor } from "@shoal/runtime";
+import type { PeerIdString } from "@shoal/swarm";
 import {
   type Endpoint,
   endpointOf,
@@ -26,18 +16,15 @@ import { unreachable } from "./faults.ts";
 import { createFinder, type Finder } from "./finder.ts";
 import { BEAT_LIMITS, BEAT_PROTOCOL, startHeartbeat } from "./heartbeat.ts";
 import { startHost } from "./host.ts";
-import type { Identity } from "./identity.ts";
 import { LANES } from "./lanes.ts";
 import { createMemberProtocols } from "./member-protocols.ts";
 import { createMembership } from "./membership.ts";
 import { createNetworkMetrics } from "./metrics.ts";
-import { type PeerStatus, peerStatuses } from "./peer-status.ts";
-import { createRoster, type RosterTable } from "./roster.ts";
+import type { Network, NetworkComponents, NetworkInit } from "./network-types.ts";
+import { peerStatuses } from "./peer-status.ts";
+import { createRoster } from "./roster.ts";
 import { createSigner, createVerifier } from "./signatures.ts";
-import type { Certificate } from "./site/certificate.ts";
 import { createCredentials, type Credentials, type SiteRecord } from "./site/credentials.ts";
-import type { Issuer, JoinGrant } from "./site/join-exchange.ts";
-import type { JoinToken } from "./site/join-token.ts";
 import { redeemJoinToken } from "./site/joining.ts";
 import { type SiteLife, startSiteLife } from "./site/site-life.ts";
 import { type SiteToken, siteOf } from "./site-token.ts";
@@ -46,72 +33,6 @@ import { type SiteToken, siteOf } from "./site-token.ts";
 const ROSTER_INTERVAL_MS = 3600 * 1000;
 /** libp2p works out anew where this machine listens each time that it is asked. Milliseconds. */
 const ADDRESSES_MS = 1000;
-
-export interface NetworkComponents {
-  readonly identity: Identity;
-  readonly clock: Clock;
-  /** Floats in [0, 1). */
-  readonly random: () => number;
-  readonly logger: Logger;
-  readonly metrics: MetricsRegister;
-  /** Keeps members' addresses over a restart. @default nowhere */
-  readonly roster?: RosterTable;
-  /** Keeps what this machine knows of its site, durably. @default nowhere */
-  readonly keepRecord?: (record: SiteRecord) => Promise<void>;
-  /** Gives certificates, where this machine has the site key. @default nobody */
-  readonly issuer?: Issuer;
-  /** @default nowhere */
-  readonly audit?: AuditLog;
-}
-
-export interface NetworkInit {
-  /** Without one, and without a record, the machine belongs to no site, and nothing listens. */
-  readonly token?: SiteToken | undefined;
-  /** What was kept of the site. One with a certificate counts before a token of another site. */
-  readonly record?: SiteRecord | undefined;
-  /** Addresses to listen on. @default every IPv4 and IPv6 address */
-  readonly listen?: readonly string[];
-  /** TCP port. @default 5056 */
-  readonly port?: number;
-  /** TCP port of the bulk lane over TLS; any free one when it is taken or 0. @default none: bulk goes over libp2p */
-  readonly bulkPort?: number;
-  /** `host:port` of peers where multicast does not pass. */
-  readonly peers?: readonly string[];
-  /** @default true */
-  readonly mdns?: boolean;
-  /** Label of the rack or room that this machine is in, told to members. @default none */
-  readonly zone?: string | undefined;
-}
-
-/** This machine's place in its site. */
-export interface Network extends PeerTransport, AsyncDisposable {
-  /** Listens and looks for members, if there is a token. @throws ERR_PORT_IN_USE, ERR_LISTEN */
-  start(options?: AbortOptions): Promise<void>;
-  /** Leaves the site it is in, and joins the token's; where that fails it goes back. @throws as `start` does */
-  join(token: SiteToken): Promise<void>;
-  /** Asks a member of a join token's site for a certificate; nothing changes by it. @throws ERR_JOIN */
-  redeem(token: JoinToken, name: string, options?: AbortOptions): Promise<JoinGrant>;
-  /**
-   * Takes what this machine was given: in the site that it is in without a stop, else as `join` does.
-   * @throws as `start` does, and what keeping the record throws
-   */
-  enter(record: SiteRecord, token?: SiteToken): Promise<void>;
-  /** Takes notices that the site key has signed, keeps them, and tells all members. @throws ERR_SITE_DOCUMENT */
-  announce(notices: readonly Uint8Array[]): Promise<void>;
-  /** What this machine knows of its site, and shows. */
-  credentials():
-    | Pick<Credentials, "site" | "publicKey" | "certificate" | "notices" | "admits">
-    | undefined;
-  /** What a member that is up has shown. */
-  certificateOf(peer: PeerIdString): Certificate | undefined;
-  peers(): readonly PeerStatus[];
-  /** `failing` when multicast DNS is spoken on no interface. */
-  mdns(): "on" | "off" | "failing";
-  /** `ip:port` where members reach this machine. */
-  listenAddresses(): readonly string[];
-  /** TCP port of the bulk lane, when there is one. */
-  bulkPort(): number | undefined;
-}
 
 export const DEFAULT_SWARM_PORT = 5056;
 
@@ -148,6 +69,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     roster,
     bulkPath,
     finder: () => finder,
+    onCertificate: (certificate) => components.onCertificate?.(certificate),
     metrics,
     logger,
   });
@@ -189,6 +111,9 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
   ): Promise<PeerIdString> {
     const current = node;
     if (current === undefined) throw unreachable("is not looked for any more");
+    // One that was let in again dials by itself.
+    if (expected !== undefined && credentials?.notices?.revocationOf(expected) !== undefined)
+      throw unreachable("was revoked");
     const addresses = endpoints
       .map(toMultiaddr)
       .map((address) =>
@@ -256,6 +181,8 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
       membership,
       protocols,
       issuer: components.issuer,
+      metrics,
+      audit: components.audit ?? noAuditLog,
       async keep(current) {
         record = current;
         await components.keepRecord?.(current);

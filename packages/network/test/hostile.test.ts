@@ -19,6 +19,7 @@ describe("a rogue member", () => {
     ["/shoal/control/1", 256 * 1024 + 1],
     ["/shoal/bulk/1", 64 * 1024 + 1],
     ["/shoal/beat/1", 0xffff_ffff],
+    ["/shoal/site/1", 256 * 1024 + 1],
   ])("is cut for a frame over the limit of %s", async (protocol, length) => {
     const token = createSiteToken();
     await using member = await createMember({ token });

@@ -5,8 +5,8 @@ import { createStranger, multiaddrOf, until } from "./support.ts";
 
 export const LIMITS = { readBytes: 2 ** 21, writeBytes: 2 ** 21 };
 
-/** A member by its token, that keeps no other rule. */
-export async function createRogue(member: Network, token: SiteToken) {
+/** A member by its token, that keeps no other rule. @param members how many there are then */
+export async function createRogue(member: Network, token: SiteToken, members = 1) {
   const identity = await createEphemeralIdentity();
   const { prologue, admissionKey } = siteOf(token);
   const host = await createStranger(prologue, identity);
@@ -21,7 +21,7 @@ export async function createRogue(member: Network, token: SiteToken) {
       roster: [{ peer: "nobody", addresses: ["/ip4/127.0.0.1/tcp/1"] }],
     }),
   });
-  await until(() => member.members().length === 1);
+  await until(() => member.members().length === members);
   return {
     host,
     connection,

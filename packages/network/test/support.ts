@@ -18,14 +18,14 @@ import {
 export async function createMember(
   init: NetworkInit,
   change: Partial<
-    Pick<NetworkComponents, "identity" | "roster" | "keepRecord" | "issuer" | "audit">
+    Pick<NetworkComponents, "identity" | "roster" | "keepRecord" | "issuer" | "audit" | "clock">
   > = {},
 ): Promise<Network> {
   const network = createNetwork(
     {
+      clock: systemClock,
       ...change,
       identity: change.identity ?? (await createEphemeralIdentity()),
-      clock: systemClock,
       random: Math.random,
       logger: silentLogger,
       metrics: noMetrics,

@@ -49,6 +49,7 @@ export type AuditEvent =
         | "host"
         | "push"
         | "not-admitted"
+        | "join-token"
         | "address"
         | "realm"
         | "redirect"
@@ -92,7 +93,29 @@ export type AuditEvent =
       readonly made?: boolean;
       /** The site that was left for it. */
       readonly left?: string;
-    };
+      /** What this machine is called in the certificate that it was given. */
+      readonly name?: string;
+    }
+  | {
+      /** This machine, which has the site key, has said who belongs to the site. */
+      readonly kind: "certificate";
+      readonly peer: string;
+      readonly name: string;
+      /** Name of the join token that was used; absent for a renewal. */
+      readonly token?: string;
+      readonly until: string;
+    }
+  | {
+      readonly kind: "join-token";
+      /** Its name, which tells nothing of its secret. */
+      readonly token: string;
+      readonly uses: number;
+      readonly until: string;
+    }
+  /** This machine has heard that a member is none any more, or has said so. */
+  | { readonly kind: "revoke"; readonly peer: string }
+  /** The same of the site's token. */
+  | { readonly kind: "token-end"; readonly site: string };
 
 /** Where facts go that an auditor asks for. Recording never waits, never throws, and never fails what is recorded. */
 export interface AuditLog {

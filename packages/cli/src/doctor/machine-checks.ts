@@ -76,6 +76,28 @@ async function offsetOf(
   }
 }
 
+/** Certificates are renewed in their last third; one that is nearer to its end than a tenth was not. */
+export function checkCertificate(
+  { name, issuedAt, notAfter }: NonNullable<Status["certificate"]>,
+  nowMs: number,
+): Check {
+  const leftMs = Date.parse(notAfter) - nowMs;
+  const found = `${name}, until ${notAfter.slice(0, 16).replace("T", " ")}`;
+  if (leftMs <= 0)
+    return failed(
+      "certificate",
+      `${found}: no member admits this machine any more`,
+      "make a join token on an issuer (`shoal token create`), and give it to `shoal join` here",
+    );
+  if (leftMs < (Date.parse(notAfter) - Date.parse(issuedAt)) / 10)
+    return warning(
+      "certificate",
+      `${found}, and nobody has renewed it`,
+      "see that a member with the role issuer is up, and has the site key: `shoal members`",
+    );
+  return ok("certificate", found);
+}
+
 export function checkDisk({ store, stateFolder }: Status): Check {
   const found = `${formatBytes(store.freeBytes)} free in ${stateFolder}`;
   const remedy = `free some of that disk, or set \`state\` in the configuration to a folder on another`;

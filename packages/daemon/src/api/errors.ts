@@ -13,6 +13,13 @@ const STATUS: Readonly<Record<string, number>> = {
   ERR_PLATFORM_INVALID: 400,
   ERR_TOKEN_INVALID: 400,
   ERR_SITE_MEMBER: 409,
+  ERR_SITE_NO_TOKEN: 409,
+  ERR_SITE_KEY: 409,
+  ERR_TOKEN_IN_USE: 409,
+  ERR_JOIN_TOKENS: 409,
+  ERR_REVOKE: 409,
+  ERR_MEMBER_NOT_FOUND: 404,
+  ERR_JOIN: 504,
 };
 
 /** The HTTP status of a failure of the API. */

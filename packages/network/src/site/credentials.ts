@@ -35,7 +35,10 @@ export interface Credentials {
   /** This machine's own. */
   readonly certificate: Certificate | undefined;
   readonly notices:
-    | Pick<Notices, "revocationOf" | "tokenEndedMs" | "revocations" | "documents" | "digest">
+    | Pick<
+        Notices,
+        "revocationOf" | "isRevoked" | "tokenEndedMs" | "revocations" | "documents" | "digest"
+      >
     | undefined;
   /** Key of the token's proofs, as long as the token admits. */
   tokenKey(): Uint8Array | undefined;

@@ -21,8 +21,11 @@ import { fingerprintOf, SITE_KEY_BYTES } from "./site-key.ts";
 
 export const JOIN_PROTOCOL = "/shoal/join/1";
 const DOMAIN = "shoal/join/1";
-const FRAME_BYTES = 256 * 1024;
-export const JOIN_LIMITS = { readBytes: FRAME_BYTES, writeBytes: FRAME_BYTES };
+/** A joiner has little to say, and is a stranger; an issuer tells it all notices. */
+const ASK_BYTES = 4096;
+const GRANT_BYTES = 256 * 1024;
+export const JOINER_LIMITS = { readBytes: GRANT_BYTES, writeBytes: ASK_BYTES };
+export const ISSUER_LIMITS = { readBytes: ASK_BYTES, writeBytes: GRANT_BYTES };
 const SIGNATURE_BYTES = 64;
 
 const AskSchema = z.strictObject({
@@ -76,7 +79,7 @@ export interface AskToJoinInit {
 /**
  * Asks for a certificate. Who was dialled must show that the site key has made it an issuer before it is told
  * more than the token's name; the token's secret is never sent, it signs.
- * @throws ERR_ADMISSION
+ * @throws ERR_ADMISSION, with ERR_JOIN as its cause where looking further is of no use
  */
 export async function askToJoin(stream: FramedStream, init: AskToJoinInit): Promise<JoinGrant> {
   const { token, name, self, remote } = init;
@@ -88,13 +91,15 @@ export async function askToJoin(stream: FramedStream, init: AskToJoinInit): Prom
       throw refused("is of another site than the token");
     const verifier = { id: theirs.site, publicKey: theirs.key };
     const issuer = readCertificate(theirs.certificate, verifier);
-    if (issuer.peer !== remote || !hasRole(issuer, "issuer") || issuer.notAfterMs <= init.now())
-      throw refused("has no certificate by which it may admit (is this machine's clock right?)");
+    if (issuer.peer !== remote || !hasRole(issuer, "issuer"))
+      throw refused("has no certificate by which it may admit");
+    ensureCurrent(issuer, init.now());
     const message = joinMessage(theirs.site, self, remote, [nonce, theirs.nonce], name);
     await stream.write([encode({ name, signature: token.sign(message) })], { signal });
     const grant = await receive(stream, GrantSchema, signal);
     const certificate = readCertificate(grant.certificate, verifier);
     if (certificate.peer !== self) throw refused("gave a certificate for another machine");
+    ensureCurrent(certificate, init.now());
     createNotices(verifier).merge(grant.notices);
     return {
       certificate,
@@ -142,6 +147,15 @@ export async function grantJoin(stream: FramedStream, init: GrantJoinInit): Prom
     await stream.write([encode(grant)], { signal });
     return given;
   });
+}
+
+/** An issuer keeps its certificate current: where one has ended, it is the clock here that is wrong. */
+function ensureCurrent({ notAfterMs }: Certificate, nowMs: number): void {
+  if (nowMs < notAfterMs) return;
+  throw new CodedError(
+    "ERR_JOIN",
+    `by this machine's clock, which says ${new Date(nowMs).toISOString()}, the site's certificates ended on ${new Date(notAfterMs).toISOString()}; set the clock, and keep it (timedatectl set-ntp true), or see that the issuer's certificate is current (\`shoal members\` there)`,
+  );
 }
 
 /** Names both ends that Noise has authenticated: signed for one issuer, it is of no use at another. */

@@ -1,4 +1,11 @@
-import { type AbortOptions, type Clock, CodedError, deadline, type Logger } from "@shoal/runtime";
+import {
+  type AbortOptions,
+  type Clock,
+  CodedError,
+  deadline,
+  hasCode,
+  type Logger,
+} from "@shoal/runtime";
 import type { PeerIdString } from "@shoal/swarm";
 import type { Endpoint } from "../addresses.ts";
 import { toMultiaddr } from "../addresses.ts";
@@ -8,7 +15,7 @@ import { frameStream } from "../frames.ts";
 import { startHost } from "../host.ts";
 import type { Identity } from "../identity.ts";
 import { createRoster } from "../roster.ts";
-import { askToJoin, JOIN_LIMITS, JOIN_PROTOCOL, type JoinGrant } from "./join-exchange.ts";
+import { askToJoin, JOIN_PROTOCOL, JOINER_LIMITS, type JoinGrant } from "./join-exchange.ts";
 import type { JoinToken } from "./join-token.ts";
 
 /** Long enough to ask everybody in a site of 250, ten a second. Milliseconds. */
@@ -79,7 +86,7 @@ export async function redeemJoinToken(
       done.signal.throwIfAborted();
       const stream = frameStream(
         await connection.newStream(JOIN_PROTOCOL, { signal }),
-        JOIN_LIMITS,
+        JOINER_LIMITS,
       );
       return await askToJoin(stream, {
         token,
@@ -90,7 +97,14 @@ export async function redeemJoinToken(
       });
     });
     turn = grant.catch(() => undefined);
-    granted.resolve(await grant);
+    try {
+      granted.resolve(await grant);
+    } catch (error) {
+      const cause = error instanceof CodedError ? error.cause : undefined;
+      if (hasCode(cause, "ERR_JOIN")) granted.reject(cause);
+      logger.info({ error, peer }, "a member did not take the join token");
+      throw error;
+    }
     return peer;
   }
 

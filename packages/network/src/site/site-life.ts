@@ -1,15 +1,16 @@
 import type { Connection, Stream } from "@libp2p/interface";
-import type { Clock, Logger } from "@shoal/runtime";
+import type { AuditLog, Clock, Logger } from "@shoal/runtime";
 import type { PeerIdString } from "@shoal/swarm";
 import { endpointOf } from "../addresses.ts";
 import { unreachable } from "../faults.ts";
 import { frameStream } from "../frames.ts";
+import type { NetworkMetrics } from "../metrics.ts";
 import { type Membership, peerOf } from "../membership.ts";
 import type { MemberProtocols } from "../member-protocols.ts";
 import { createAttempts } from "./attempts.ts";
 import { type Certificate, hasRole } from "./certificate.ts";
 import type { Credentials, SiteRecord } from "./credentials.ts";
-import { grantJoin, type Issuer, JOIN_LIMITS, JOIN_PROTOCOL } from "./join-exchange.ts";
+import { grantJoin, ISSUER_LIMITS, type Issuer, JOIN_PROTOCOL } from "./join-exchange.ts";
 import { createSiteNews, SITE_LIMITS, SITE_PROTOCOL } from "./site-news.ts";
 import { startUpkeep } from "./upkeep.ts";
 
@@ -17,6 +18,8 @@ import { startUpkeep } from "./upkeep.ts";
 const JOINS = { burst: 10, everyMs: 6000 };
 const ALL_JOINS = { burst: 100, everyMs: 600 };
 const ALL = "all";
+/** A member needs a new certificate once in months; seconds apart are none but a fault's. */
+const RENEWALS = { burst: 5, everyMs: 10_000 };
 const KEEP_RETRY_MS = 30_000;
 
 export interface SiteLifeInit {
@@ -31,6 +34,8 @@ export interface SiteLifeInit {
   readonly issuer: Issuer | undefined;
   /** Keeps what this machine knows of its site, durably. */
   readonly keep: (record: SiteRecord) => Promise<void>;
+  readonly metrics: Pick<NetworkMetrics, "certificateEnd" | "revocations">;
+  readonly audit: AuditLog;
   readonly clock: Clock;
   readonly random: () => number;
   readonly logger: Logger;
@@ -48,23 +53,47 @@ export interface SiteLife {
 }
 
 export function startSiteLife(init: SiteLifeInit): SiteLife {
-  const { self, credentials, membership, issuer, clock, logger, signal } = init;
+  const { self, credentials, membership, issuer, audit, clock, logger, signal } = init;
   const joins = createAttempts(JOINS);
   const allJoins = createAttempts(ALL_JOINS);
+  const renewals = createAttempts(RENEWALS);
   let keeping: Promise<unknown> = Promise.resolve();
+  /** Of each revoked peer, the time that is on record. */
+  const recorded = new Map(revocations());
+  let tokenEndRecorded = credentials.notices?.tokenEndedMs !== undefined;
+
+  function revocations(): [string, number][] {
+    const known = credentials.notices?.revocations ?? [];
+    return known.map(({ peer, beforeMs }) => [peer, beforeMs]);
+  }
+
+  function recordNews(): void {
+    for (const [peer, beforeMs] of revocations())
+      if (recorded.get(peer) !== beforeMs) audit.record({ kind: "revoke", peer });
+    recorded.clear();
+    for (const [peer, beforeMs] of revocations()) recorded.set(peer, beforeMs);
+    if (credentials.notices?.tokenEndedMs === undefined || tokenEndRecorded) return;
+    tokenEndRecorded = true;
+    audit.record({ kind: "token-end", site: credentials.site.id });
+  }
+
+  function measure(): void {
+    init.metrics.certificateEnd.set((credentials.certificate?.notAfterMs ?? 0) / 1000);
+    init.metrics.revocations.set(revocations().length);
+  }
 
   async function keep(): Promise<void> {
+    measure();
     const kept = keeping.then(async () => await init.keep(credentials.record()));
     keeping = kept.catch(() => undefined);
     await kept;
   }
 
   function keepAnyway(): void {
+    if (signal.aborted) return;
     keep().catch((error: unknown) => {
       logger.error({ error }, "what this machine knows of its site could not be kept");
-      clock.schedule(KEEP_RETRY_MS, () => {
-        if (!signal.aborted) keepAnyway();
-      });
+      clock.schedule(KEEP_RETRY_MS, keepAnyway);
     });
   }
 
@@ -84,6 +113,7 @@ export function startSiteLife(init: SiteLifeInit): SiteLife {
     onCertificate: membership.certified,
     onNews() {
       upkeep.review();
+      recordNews();
       keepAnyway();
       news.tell();
     },
@@ -92,7 +122,9 @@ export function startSiteLife(init: SiteLifeInit): SiteLife {
       if (certificate === undefined) return undefined;
       // What it is now: it may have been admitted by the token, or be about to be cut.
       const standing = { token: false, certificate };
-      return credentials.admits(peer, standing) ? await renew(certificate) : undefined;
+      if (!credentials.admits(peer, standing) || !renewals.take(peer, clock.now()))
+        return undefined;
+      return await renew(certificate);
     },
     clock,
     logger,
@@ -114,6 +146,7 @@ export function startSiteLife(init: SiteLifeInit): SiteLife {
     logger,
     signal,
   });
+  measure();
   const subscription = membership.on("memberUp", (peer) => news.tell(peer));
   signal.addEventListener("abort", () => subscription[Symbol.dispose]());
 
@@ -121,12 +154,21 @@ export function startSiteLife(init: SiteLifeInit): SiteLife {
     const address = endpointOf(connection.remoteAddr)?.host ?? "";
     const record = credentials.record();
     const mayTry = joins.take(address, clock.now()) && allJoins.take(ALL, clock.now());
-    if (!mayTry || issuer === undefined || !hasRole(credentials.certificate, "issuer")) {
+    const remote = peerOf(connection);
+    const refused = (): void =>
+      audit.record({
+        kind: "deny",
+        at: "admission",
+        reason: "join-token",
+        who: address,
+        what: remote,
+      });
+    if (issuer === undefined || !hasRole(credentials.certificate, "issuer") || !mayTry) {
+      if (!mayTry) refused();
       stream.abort(unreachable("admits nobody"));
       return;
     }
-    const framed = frameStream(stream, JOIN_LIMITS);
-    const remote = peerOf(connection);
+    const framed = frameStream(stream, ISSUER_LIMITS);
     grantJoin(framed, {
       issuer,
       record,
@@ -142,6 +184,7 @@ export function startSiteLife(init: SiteLifeInit): SiteLife {
       })
       .catch((error: unknown) => {
         logger.info({ error, address }, "a machine was not given a certificate");
+        refused();
         framed.abort(unreachable("was not given a certificate"));
       });
   }
@@ -155,8 +198,15 @@ export function startSiteLife(init: SiteLifeInit): SiteLife {
       if (record !== undefined) credentials.install(record);
       if (notices !== undefined) credentials.learn(notices);
       upkeep.review();
+      recordNews();
       news.tell();
-      await keep();
+      try {
+        await keep();
+      } catch (error) {
+        // It holds until a restart, and is told as not kept; a disk that is full now may have room later.
+        clock.schedule(KEEP_RETRY_MS, keepAnyway);
+        throw error;
+      }
     },
   };
 }

@@ -85,11 +85,12 @@ export function startUpkeep(init: UpkeepInit): Upkeep {
 
   async function renew(certificate: Certificate): Promise<void> {
     renewing = true;
+    // Also after a success: to a clock that is far ahead the new one is due as well.
+    renewMs = clock.now() + retryMs(certificate);
     try {
       const document = await renewed(certificate);
       if (signal.aborted) return;
       if (document === undefined) {
-        renewMs = clock.now() + retryMs(certificate);
         if (isEnding(certificate, clock.wallNow()))
           logger.warn(
             { notAfter: new Date(certificate.notAfterMs).toISOString() },
@@ -97,7 +98,6 @@ export function startUpkeep(init: UpkeepInit): Upkeep {
           );
       } else init.onRenewed(document);
     } catch (error) {
-      renewMs = clock.now() + retryMs(certificate);
       logger.warn({ error }, "this machine's certificate could not be renewed");
     } finally {
       renewing = false;
@@ -122,7 +122,9 @@ export function startUpkeep(init: UpkeepInit): Upkeep {
     const { certificate } = credentials;
     if (certificate !== undefined) {
       tellOfEnd(certificate);
-      if (!renewing && !toldEnded && clock.now() >= renewMs && isDue(certificate, clock.wallNow()))
+      // One that has ended can still be renewed by who has the site key itself.
+      const isGood = credentials.notices?.isRevoked(certificate) !== true;
+      if (!renewing && isGood && clock.now() >= renewMs && isDue(certificate, clock.wallNow()))
         void renew(certificate);
     }
     if (clock.now() < gossipMs) return;

@@ -1,3 +1,4 @@
+import type { AuditLog } from "@shoal/runtime";
 import type { PeerIdString } from "@shoal/swarm";
 import {
   createEphemeralIdentity,
@@ -19,6 +20,7 @@ export interface CertifiedInit extends NetworkInit {
   readonly change?: Partial<Omit<Certificate, "document">>;
   readonly notices?: readonly Uint8Array[];
   readonly issuer?: Issuer;
+  readonly audit?: AuditLog;
 }
 
 /** A started member with a certificate, and without the token unless it is given. */
@@ -31,6 +33,7 @@ export async function createCertified(
     change,
     notices = [],
     issuer,
+    audit,
     ...rest
   } = init;
   const times = { issuedAtMs: Date.now(), notAfterMs: Date.now() + HOUR_MS };
@@ -49,6 +52,7 @@ export async function createCertified(
       identity,
       keepRecord: async (record) => void kept.push(record),
       ...(issuer === undefined ? {} : { issuer }),
+      ...(audit === undefined ? {} : { audit }),
     },
   );
   return {

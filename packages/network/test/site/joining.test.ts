@@ -1,7 +1,9 @@
+import { systemClock } from "@shoal/runtime";
+import { encode } from "cborg";
 import { describe, expect, it } from "vitest";
 import { createEphemeralIdentity } from "../../src/index.ts";
 import { createJoinToken, parseJoinToken } from "../../src/site/join-token.ts";
-import { createMember, until } from "../support.ts";
+import { createMember, createStranger, multiaddrOf, until } from "../support.ts";
 import { createCertified, createIssuer, type KeyedSite } from "./certified.ts";
 import { createKeyedSite } from "./support.ts";
 
@@ -53,6 +55,63 @@ describe("joining", () => {
     await expect(joiner.redeem(token, "joiner")).rejects.toMatchObject({
       code: "ERR_JOIN",
       message: expect.stringContaining("none of the 2 machines"),
+    });
+    expect(issuer.given).toEqual([]);
+  });
+
+  it("is tried so often and no more by one address, with a good token too", {
+    timeout: 20_000,
+  }, async () => {
+    const site = createKeyedSite();
+    const { token, issuer } = createTokens(site);
+    await using holder = await createCertified(site, { issuer, change: ISSUER });
+    const stranger = await createStranger(site.site.prologue);
+    const answered = [];
+    for (let i = 0; i < 12; i++) {
+      const connection = await stranger.dial(multiaddrOf(holder.network));
+      let heardBytes = 0;
+      try {
+        const stream = await connection.newStream("/shoal/join/1");
+        stream.addEventListener("message", ({ data }) => (heardBytes += data.byteLength));
+        const ask = encode({ token: token.id, nonce: new Uint8Array(32) });
+        stream.send(Buffer.concat([Buffer.from([0, 0, 0, ask.length]), ask]));
+        await until(() => heardBytes > 0 || stream.status !== "open");
+      } catch {
+        // Refused before it was asked.
+      }
+      answered.push(heardBytes > 0);
+    }
+    await stranger.stop();
+    expect(answered).toEqual([...Array<boolean>(10).fill(true), false, false]);
+    await using joiner = await createMember({ peers: holder.network.listenAddresses() });
+    await expect(joiner.redeem(token, "joiner")).rejects.toMatchObject({ code: "ERR_JOIN" });
+    expect(issuer.given).toEqual([]);
+  });
+
+  it("takes no large frame of who may be a stranger", async () => {
+    const site = createKeyedSite();
+    await using holder = await createCertified(site, {
+      issuer: createTokens(site).issuer,
+      change: ISSUER,
+    });
+    const stranger = await createStranger(site.site.prologue);
+    const connection = await stranger.dial(multiaddrOf(holder.network));
+    const stream = await connection.newStream("/shoal/join/1");
+    stream.send(Buffer.from([0, 0, 0x10, 1]));
+    await until(() => stream.status !== "open");
+    await stranger.stop();
+  });
+
+  it("says so where this machine's clock is the fault", async () => {
+    const site = createKeyedSite();
+    const { token, issuer } = createTokens(site);
+    await using holder = await createCertified(site, { issuer, change: ISSUER });
+    const peers = holder.network.listenAddresses();
+    const clock = { ...systemClock, wallNow: () => Date.now() + 400 * 24 * 3600 * 1000 };
+    await using joiner = await createMember({ peers }, { clock });
+    await expect(joiner.redeem(token, "joiner")).rejects.toMatchObject({
+      code: "ERR_JOIN",
+      message: expect.stringContaining("set the clock"),
     });
     expect(issuer.given).toEqual([]);
   });

@@ -1,7 +1,15 @@
 import { setTimeout as delay } from "node:timers/promises";
+import { noise } from "@chainsafe/libp2p-noise";
+import { tcp } from "@libp2p/tcp";
+import { yamux } from "@libp2p/yamux";
+import type { AuditEvent } from "@shoal/runtime";
+import { createLibp2p } from "libp2p";
 import { describe, expect, it } from "vitest";
+import { grantAdmission } from "../../src/admission.ts";
+import { frameStream } from "../../src/frames.ts";
 import { createEphemeralIdentity, type Network } from "../../src/index.ts";
 import { signRevocation, signTokenEnd } from "../../src/site/notices.ts";
+import { createRogue } from "../rogue.ts";
 import { createMember, createStranger, multiaddrOf, until } from "../support.ts";
 import { createCertified, createIssuer } from "./certified.ts";
 import { createKeyedSite } from "./support.ts";
@@ -75,7 +83,9 @@ describe("a revocation", () => {
     const identity = await createEphemeralIdentity();
     await using a = await createCertified(site);
     const peers = a.network.listenAddresses();
-    await using b = await createCertified(site, { peers });
+    const recorded: AuditEvent[] = [];
+    const audit = { record: (event: AuditEvent) => void recorded.push(event) };
+    await using b = await createCertified(site, { peers, audit });
     await using c = await createCertified(site, { peers, token: site.token });
     await using d = await createMember({ token: site.token, peers: c.network.listenAddresses() });
     await using bad = await createCertified(site, { peers, identity });
@@ -101,6 +111,9 @@ describe("a revocation", () => {
     await until(() => late.network.members().length > 1);
     await until(() => !late.network.members().includes(identity.peerId));
     expect(late.kept.at(-1)?.notices).toHaveLength(1);
+    expect(recorded.filter(({ kind }) => kind !== "deny")).toEqual([
+      { kind: "revoke", peer: identity.peerId },
+    ]);
   });
 
   it("holds after a restart, and a newer certificate brings the machine back", async () => {
@@ -173,6 +186,43 @@ describe("moving up from the token", () => {
     expect(downs).toBe(4);
     await delay(300);
     expect(met(a!, b!, _new.network)).toBe(true);
+  });
+});
+
+describe("a member of the version before", () => {
+  it("is met by the token, whoever dials, and hears no news", async () => {
+    const site = createKeyedSite();
+    const identity = await createEphemeralIdentity();
+    const old = await createLibp2p({
+      privateKey: identity.privateKey,
+      addresses: { listen: ["/ip4/127.0.0.1/tcp/0"] },
+      transports: [tcp()],
+      connectionEncrypters: [noise({ prologueBytes: site.site.prologue })],
+      streamMuxers: [yamux()],
+    });
+    const card = () => ({ addresses: [], roster: [] });
+    const admitted: string[] = [];
+    await old.handle("/shoal/admit/1", (stream, connection) => {
+      const remote = connection.remotePeer.toString();
+      const init = { key: site.site.admissionKey, self: identity.peerId, remote, card };
+      grantAdmission(frameStream(stream, { readBytes: 2 ** 17, writeBytes: 2 ** 17 }), init).then(
+        () => admitted.push(remote),
+        () => undefined,
+      );
+    });
+    const port = Number(old.getMultiaddrs()[0]!.toString().split("/")[4]);
+    await using member = await createCertified(site, {
+      token: site.token,
+      peers: [`127.0.0.1:${port}`],
+    });
+    await until(() => member.network.members().includes(identity.peerId));
+    await until(() => admitted.includes(member.network.self));
+    await using rogue = await createRogue(member.network, site.token, 2);
+    await member.network.announce([signTokenEnd(site.key, site.site.id, Date.now())]);
+    await until(() => member.network.members().length === 0);
+    await expect(createRogue(member.network, site.token)).rejects.toThrow();
+    expect(rogue.connection.status).not.toBe("open");
+    await old.stop();
   });
 });
 
