@@ -21,7 +21,7 @@ const NOT_FOUND = "credentials not found in native keychain";
 /** What the helper of each name does, after it has noted its question in `asked`. */
 const SCRIPTS = {
   good: `echo '{"ServerURL":"x","Username":"me","Secret":"s3cret"}'`,
-  slow: `sleep 0.2; echo '{"Username":"me","Secret":"s3cret"}'`,
+  waits: `until [ -e "$HELPER_FOLDER/go" ]; do sleep 0.05; done; echo '{"Username":"me","Secret":"s3cret"}'`,
   token: `echo '{"Username":"<token>","Secret":"refresh"}'`,
   none: `echo '${NOT_FOUND}'; exit 1`,
   // Its child keeps the pipes.
@@ -38,7 +38,9 @@ const SCRIPTS = {
 type Name = keyof typeof SCRIPTS;
 
 /** Real programs in a folder of PATH. */
-async function setUp(init: { config?: unknown; allowed?: readonly string[]; clock?: Clock } = {}) {
+async function setUp(
+  init: { config?: unknown; allowed?: readonly string[]; clock?: Clock; timeoutMs?: number } = {},
+) {
   const folder = await mkdtemp(join(tmpdir(), "shoal-helpers-"));
   await mkdir(join(folder, "bin"));
   for (const [name, script] of Object.entries(SCRIPTS)) {
@@ -61,8 +63,8 @@ async function setUp(init: { config?: unknown; allowed?: readonly string[]; cloc
     ...silentLogger,
     warn: (fields: object, message: string) => logged.push({ ...fields, message }),
   };
-  const { clock = systemClock, allowed = Object.keys(SCRIPTS) } = init;
-  const helpers = createCredentialHelpers({ clock, logger }, { allowed, env, timeoutMs: 1000 });
+  const { clock = systemClock, allowed = Object.keys(SCRIPTS), timeoutMs = 15_000 } = init;
+  const helpers = createCredentialHelpers({ clock, logger }, { allowed, env, timeoutMs });
   const environment = { env, homeDir: folder };
   return {
     folder,
@@ -96,7 +98,7 @@ describe("a credential helper", () => {
     ["fails", undefined, "exit code 3"],
     ["dies", undefined, "SIGKILL"],
   ])("that %s", async (name, expected, failure) => {
-    await using t = await setUp();
+    await using t = await setUp(name === "hangs" ? { timeoutMs: 1000 } : {});
     expect(await t.helpers.find(name, EXAMPLE)).toEqual(expected);
     expect(await t.asked()).toEqual(["get a.example"]);
     // What has been answered is not asked for again.
@@ -151,7 +153,8 @@ describe("a credential helper", () => {
 
   test("is asked once by all who ask at once, and ended when they have all left", async () => {
     await using t = await setUp();
-    const all = Array.from({ length: 20 }, async () => await t.helpers.find("slow", EXAMPLE));
+    const all = Array.from({ length: 20 }, async () => await t.helpers.find("waits", EXAMPLE));
+    await writeFile(join(t.folder, "go"), "");
     expect(await Promise.all(all)).toEqual(all.map(() => LOGIN));
     expect(await t.asked()).toHaveLength(1);
     const controller = new AbortController();
@@ -165,8 +168,9 @@ describe("a credential helper", () => {
   test("runs at most eight times at once", async () => {
     await using t = await setUp();
     const hosts = Array.from({ length: 20 }, (_, i) => parseRegistryHost(`r${i}.example`));
-    const found = hosts.map(async (host) => await t.helpers.find("slow", host));
-    await expect.poll(async () => (await t.asked()).length).toBe(8);
+    const found = hosts.map(async (host) => await t.helpers.find("waits", host));
+    await expect.poll(async () => (await t.asked()).length, { timeout: 10_000 }).toBe(8);
+    await writeFile(join(t.folder, "go"), "");
     expect(await Promise.all(found)).toEqual(hosts.map(() => LOGIN));
     expect(await t.asked()).toHaveLength(20);
   });
