@@ -39,9 +39,10 @@ const RegistrySchema = z.strictObject({
     .string()
     .describe("URL that stands for the registry: http://10.0.0.2:5000")
     .optional(),
-  endpoints: z
-    .array(z.string())
-    .describe("URLs of mirrors that are asked before it, in this order")
+  endpoints: z.array(z.string()).describe("URLs of mirrors that are asked before it").optional(),
+  endpointsOrder: z
+    .enum(["listed", "fastest"])
+    .describe("Ask them as listed, or those first whose answers begin soonest. Default: listed")
     .optional(),
   endpointsOnly: z.boolean().describe("Never ask the registry itself. Default: false").optional(),
   caFile: z.string().describe("PEM file of authorities trusted beside the system's").optional(),

@@ -5,7 +5,7 @@ import type { Upstream } from "@shoal/upstream";
 import { HELD_BACK_BYTES, heldBackFrom } from "./reader.ts";
 
 export interface PassthroughComponents {
-  readonly upstream: Pick<Upstream, "blob">;
+  readonly upstream: Pick<Upstream, "blob" | "confirm" | "reject">;
   readonly onBytes: (lengthBytes: number) => void;
 }
 
@@ -62,11 +62,14 @@ export async function* passThrough(
       `${repository.registry} ended the blob at byte ${at} of ${blob.sizeBytes}; the image may be broken there, push it again`,
       { details: { digest: blob.digest } },
     );
-  if (whole && digester.digest() !== blob.digest)
+  if (whole && digester.digest() !== blob.digest) {
+    components.upstream.reject(repository, blob.digest);
     throw new CodedError(
       "ERR_DIGEST_MISMATCH",
       `${repository.registry} sent bytes that are not ${blob.digest}; if a proxy stands between, look there, else push the image again`,
       { details: { digest: blob.digest } },
     );
+  }
+  if (whole) components.upstream.confirm(repository, blob.digest);
   yield* held;
 }

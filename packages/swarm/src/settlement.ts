@@ -1,6 +1,7 @@
 import type { Digest, Repository } from "@shoal/oci";
 import { CodedError, type Logger } from "@shoal/runtime";
 import type { PieceIndex } from "@shoal/store";
+import type { Upstream } from "@shoal/upstream";
 import type { Arrival } from "./arrival.ts";
 import type { Dispute } from "./dispute.ts";
 import type { Exchange } from "./exchange.ts";
@@ -34,6 +35,7 @@ export interface Settlement {
 export interface SettlementComponents {
   readonly digest: Digest;
   readonly repository: Repository;
+  readonly upstream: Pick<Upstream, "reject">;
   readonly self: PeerIdString;
   /** Whether members may give and get this blob. */
   readonly shared: boolean;
@@ -53,7 +55,7 @@ export interface SettlementComponents {
 }
 
 export function createSettlement(components: SettlementComponents): Settlement {
-  const { digest, repository, self, life, arrival, ledger, intake } = components;
+  const { digest, repository, upstream, self, life, arrival, ledger, intake } = components;
   const { exchange, exclusions, dispute, logger } = components;
   const givers = new Set<PeerIdString>();
   let alone = !components.shared;
@@ -75,6 +77,7 @@ export function createSettlement(components: SettlementComponents): Settlement {
 
   function distrustSelf(): void {
     misled = true;
+    upstream.reject(repository, digest);
     dispute.distrustSelf();
     exclusions.forgive();
   }
@@ -90,12 +93,24 @@ export function createSettlement(components: SettlementComponents): Settlement {
     components.onChange();
   }
 
+  /** All of it came from the upstream, which has another place to ask: whoever has seen none of it need not know. */
+  async function fetchElsewhere(): Promise<void> {
+    await drop([...arrival.have]);
+    arrival.seal(false);
+    // What members have by now may be what this one gave them.
+    alone = true;
+    exchange?.stop();
+    life.resume();
+    goOn();
+  }
+
   async function goAlone(error: unknown): Promise<void> {
     dispute.end();
     // Sealed until the members are excluded: they would fill the gaps again.
     arrival.seal(true);
     const dropped = [...arrival.have].filter((piece) => arrival.origin(piece) !== "upstream");
     if (dropped.length === 0) {
+      if (upstream.reject(repository, digest)) return await fetchElsewhere();
       keepsArrived = false;
       life.fail(upstreamMismatch(digest, repository, error));
       return;

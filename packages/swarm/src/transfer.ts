@@ -25,7 +25,7 @@ import type { ZonedRegistration } from "./zoned-registration.ts";
 export interface TransferComponents {
   readonly ingest: Ingest;
   readonly repository: Repository;
-  readonly upstream: Pick<Upstream, "blob">;
+  readonly upstream: Pick<Upstream, "blob" | "confirm" | "reject">;
   /** Whether the site may ask the registry now. */
   readonly mayAsk: () => boolean;
   readonly peers: PeerClient;
@@ -193,6 +193,7 @@ export function createTransfer(components: TransferComponents): Transfer {
   const settlement = createSettlement({
     digest,
     repository,
+    upstream,
     self: notary.self,
     shared: components.shared,
     life,
@@ -254,6 +255,7 @@ export function createTransfer(components: TransferComponents): Transfer {
     arrival.seal(true);
     try {
       const info = await ingest.commit();
+      upstream.confirm(repository, digest);
       components.onVerified(vouching, falseClaims.values());
       for (const peer of settlement.givers) if (!falseClaims.has(peer)) components.onPolluter(peer);
       life.succeed(info);

@@ -74,6 +74,8 @@ export function createOrigin(): Origin {
       }
       return { start, sizeBytes: bytes.length, body: body(bytes) };
     },
+    confirm: () => undefined,
+    reject: () => false,
     tags: async () => await Promise.reject(notFound()),
     referrers: async () => await Promise.reject(notFound()),
     pause: () => undefined,

@@ -25,6 +25,8 @@ export interface BlobBodyInit {
   readonly baseMs: number;
   /** Asks for the rest; may answer from an earlier byte on. */
   readonly reopen: (start: number, options: AbortOptions) => Promise<OpenRange>;
+  /** More bytes have come than the blob has. */
+  readonly onTooLong: () => void;
 }
 
 /**
@@ -94,12 +96,13 @@ export function createBlobBody(
             current.body.discard();
             return;
           }
-          if (part !== fresh)
-            throw fail(
-              "ERR_UPSTREAM_TOO_LONG",
-              `${registry} sent more than the ${limit} bytes of a blob; its content is not what its manifest says`,
-              {},
-            );
+          if (part === fresh) continue;
+          init.onTooLong();
+          throw fail(
+            "ERR_UPSTREAM_TOO_LONG",
+            `${registry} sent more than the ${limit} bytes of a blob; its content is not what its manifest says`,
+            {},
+          );
         }
         // Without any length, an end in good order is the blob's end.
         const unmeasured = sizeBytes === undefined && current.end === undefined;

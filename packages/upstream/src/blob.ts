@@ -1,11 +1,12 @@
+import type { Digest } from "@shoal/oci";
 import { type AbortOptions, type Clock, CodedError } from "@shoal/runtime";
 import { createBlobBody, type OpenRange } from "./blob-body.ts";
 import { parseContentRange } from "./content-range.ts";
-import type { Sources, Target } from "./endpoints.ts";
 import { isTransient } from "./failures.ts";
 import { contentLength, headerOf, type WireResponse } from "./receiver.ts";
 import { at, type RegistryQuestion, type RegistryRequests } from "./requests.ts";
 import { type RetryPolicy, withRetries } from "./retry.ts";
+import type { Sources, Target } from "./sources.ts";
 import type { BlobOptions, UpstreamBlob } from "./types.ts";
 
 const RESUME_ATTEMPTS = 5;
@@ -20,6 +21,7 @@ export async function openBlob(
   },
   policy: RetryPolicy,
   question: RegistryQuestion,
+  digest: Digest,
   options: BlobOptions,
 ): Promise<UpstreamBlob> {
   const { start = 0, end, sizeBytes, signal } = options;
@@ -41,17 +43,18 @@ export async function openBlob(
   async function open(from: number, openOptions: AbortOptions): Promise<OpenRange> {
     return await sources.ask(
       question.repository,
-      async (target) => {
-        const range = await openAt(target, from, openOptions);
+      async (target, isLast) => {
+        const range = await openAt(target, from, isLast, openOptions);
         served = target;
         return range;
       },
-      openOptions,
+      { ...openOptions, blob: digest },
     );
   }
   async function openAt(
     target: Target,
     from: number,
+    isLast: boolean,
     openOptions: AbortOptions,
   ): Promise<OpenRange> {
     const partial = from > 0 || end !== undefined;
@@ -77,6 +80,16 @@ export async function openBlob(
         response.status,
       );
     }
+    // An endpoint's copy that was cut off is no reason to give up while others may have all of it.
+    if (!isLast && sizeBytes !== undefined && (range.sizeBytes ?? sizeBytes) < sizeBytes) {
+      response.body.close();
+      throw fail(
+        "ERR_UPSTREAM_TRUNCATED",
+        target,
+        `has ${range.sizeBytes} bytes of a blob of ${sizeBytes}`,
+        response.status,
+      );
+    }
     return range;
   }
 
@@ -93,8 +106,11 @@ export async function openBlob(
       maxAttempts: RESUME_ATTEMPTS,
       baseMs: policy.baseMs,
       async reopen(from, reopenOptions) {
-        if (served !== undefined) sources.broke(served);
+        if (served !== undefined) sources.broke(served, "ERR_UPSTREAM_TRUNCATED");
         return await open(from, reopenOptions);
+      },
+      onTooLong() {
+        if (served !== undefined) sources.broke(served, "ERR_UPSTREAM_TOO_LONG");
       },
     },
     { signal },

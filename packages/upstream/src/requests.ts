@@ -3,12 +3,12 @@ import { type AbortOptions, type Clock, CodedError } from "@shoal/runtime";
 import type { Authorization, Authorizer } from "./authorization.ts";
 import type { BackOff } from "./back-off.ts";
 import type { Connections } from "./connections.ts";
-import type { Target } from "./endpoints.ts";
 import { readErrorBody, statusFailure } from "./failures.ts";
 import { outcomeOf, type RequestKind, type UpstreamMetrics } from "./metrics.ts";
 import { readPullLimit } from "./pull-limit.ts";
 import { headerOf, mediaTypeOf, readAll, type WireResponse } from "./receiver.ts";
 import { endpointUrl, type RegistryEndpoint } from "./settings.ts";
+import type { Target } from "./sources.ts";
 
 export interface RegistryRequest {
   readonly endpoint: RegistryEndpoint;
@@ -53,8 +53,10 @@ export function createRegistryRequests(components: {
   readonly authorizer: Authorizer;
   readonly backOff: BackOff;
   readonly metrics: UpstreamMetrics;
+  /** The headers of a good answer have come, so long after they were asked for. */
+  readonly onAnswer: (endpoint: RegistryEndpoint, firstByteMs: number) => void;
 }): RegistryRequests {
-  const { clock, connections, authorizer, backOff, metrics } = components;
+  const { clock, connections, authorizer, backOff, metrics, onAnswer } = components;
 
   async function follow(
     request: RegistryRequest,
@@ -89,7 +91,9 @@ export function createRegistryRequests(components: {
     let renewed = false;
     let askedAgain = false;
     for (;;) {
+      const askedMs = clock.now();
       const { response, url, crossed } = await follow(request, authorization, options);
+      const firstByteMs = clock.now() - askedMs;
       const { status, headers } = response;
       const retryAfter = headerOf(headers, "retry-after");
       const limit = crossed ? undefined : readPullLimit(headers);
@@ -128,8 +132,9 @@ export function createRegistryRequests(components: {
         askedAgain = true;
         continue;
       }
-      if ((status >= 200 && status < 300) || request.pass?.includes(status) === true)
-        return response;
+      const good = status >= 200 && status < 300;
+      if (good) onAnswer(endpoint, firstByteMs);
+      if (good || request.pass?.includes(status) === true) return response;
       const html = mediaTypeOf(headers) === "text/html";
       const said = await readError(response);
       const context = {

@@ -1,5 +1,6 @@
 import type { RegistryHost } from "@shoal/oci";
 import { CodedError } from "@shoal/runtime";
+import type { EndpointsOrder } from "./endpoint-order.ts";
 import { parseProxy } from "./proxy.ts";
 
 /** What a site says about one registry, under `registries.<host>` of the configuration. */
@@ -11,8 +12,10 @@ export interface RegistrySettings {
   readonly plainHttp?: boolean | undefined;
   /** URL that stands for the registry, with a path prefix where it has one: `http://10.0.0.2:5000`. */
   readonly endpoint?: string | undefined;
-  /** URLs that are asked before it, in this order: mirrors, accelerators. Each is a registry by its own host. */
+  /** URLs that are asked before it: mirrors, accelerators. Each is a registry by its own host. */
   readonly endpoints?: readonly string[] | undefined;
+  /** Whether they are asked as listed, or those first whose answers begin soonest. @default listed */
+  readonly endpointsOrder?: EndpointsOrder | undefined;
   /** Never ask the registry itself. @default false */
   readonly endpointsOnly?: boolean | undefined;
   /** PEM file of certificate authorities that are trusted for this registry beside the system's. */

@@ -94,8 +94,19 @@ export interface Upstream extends AsyncDisposable {
     options?: ManifestOptions,
   ): Promise<UpstreamManifest>;
   headBlob(repository: Repository, digest: Digest, options?: AbortOptions): Promise<UpstreamHead>;
-  /** Opens a blob or a range of it. The bytes are not verified here: the store does that. */
+  /**
+   * Opens a blob or a range of it. The bytes are not verified here: whoever has all of them does that, and tells
+   * by `confirm` or `reject`.
+   */
   blob(repository: Repository, digest: Digest, options?: BlobOptions): Promise<UpstreamBlob>;
+  /** The bytes that were given of a blob are right. */
+  confirm(repository: Repository, digest: Digest): void;
+  /**
+   * The bytes that were given of a blob since it was last confirmed or rejected are not the blob's. An endpoint
+   * that gave them rests, and is not asked for this blob for an hour.
+   * @returns whether the blob can be asked for again, of somebody else
+   */
+  reject(repository: Repository, digest: Digest): boolean;
   /** `query` is passed on as it is: `n`, `last`. */
   tags(
     repository: Repository,

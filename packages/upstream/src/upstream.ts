@@ -32,7 +32,6 @@ import { openBlob } from "./blob.ts";
 import { createCertificates } from "./certificates.ts";
 import { createConnections, type UpstreamTimeouts } from "./connections.ts";
 import { anonymous, type Credentials } from "./credentials.ts";
-import { createSources } from "./endpoints.ts";
 import { isTransient } from "./failures.ts";
 import { nextPageQuery } from "./link.ts";
 import { createUpstreamMetrics, type RequestOutcome } from "./metrics.ts";
@@ -46,6 +45,7 @@ import {
 } from "./requests.ts";
 import { type RetryPolicy, withRetries } from "./retry.ts";
 import type { RegistrySettings } from "./settings.ts";
+import { createSources } from "./sources.ts";
 import { createTokens, type SendToTokenServer } from "./tokens.ts";
 import type {
   ManifestOptions,
@@ -137,10 +137,16 @@ export function createUpstream(components: UpstreamComponents, init: UpstreamIni
   };
   const tokens = createTokens({ clock, send: askTokenServer });
   const authorizer = createAuthorizer({ tokens, credentials: init.credentials ?? anonymous });
-  const requests = createRegistryRequests({ clock, connections, authorizer, backOff, metrics });
-
   const registries = init.registries ?? {};
   const sources = createSources({ clock, logger }, registries);
+  const requests = createRegistryRequests({
+    clock,
+    connections,
+    authorizer,
+    backOff,
+    metrics,
+    onAnswer: sources.answered,
+  });
   for (const [host, settings] of Object.entries(registries))
     if (settings.insecureSkipVerify === true)
       logger.warn(
@@ -271,9 +277,12 @@ export function createUpstream(components: UpstreamComponents, init: UpstreamIni
         { clock, random, requests: guarded, sources },
         policy,
         question,
+        digest,
         options,
       );
     },
+    confirm: sources.confirm,
+    reject: sources.reject,
     async tags(repository, query, options = {}) {
       const question: RegistryQuestion = {
         repository,

@@ -14,7 +14,14 @@ const LOGINS = {
 } as const;
 
 /** A registry and two mirrors of it, all with the same image, and a client that is told of them. */
-async function setUp(init: { readonly settings?: RegistrySettings; readonly auth?: boolean } = {}) {
+async function setUp(
+  init: {
+    readonly settings?: RegistrySettings;
+    readonly auth?: boolean;
+    /** Time passes by itself, too. */
+    readonly runs?: boolean;
+  } = {},
+) {
   const auth = (login: keyof typeof LOGINS) => (init.auth === true ? { auth: LOGINS[login] } : {});
   const registry = await createScriptedRegistry(auth("registry"));
   const first = await createScriptedRegistry({ host: "127.0.0.2", ...auth("mirror") });
@@ -25,7 +32,10 @@ async function setUp(init: { readonly settings?: RegistrySettings; readonly auth
   const clock = { nowMs: 0 };
   const upstream = createUpstream(
     {
-      clock: { ...systemClock, now: () => clock.nowMs },
+      clock: {
+        ...systemClock,
+        now: () => clock.nowMs + (init.runs === true ? systemClock.now() : 0),
+      },
       logger: silentLogger,
       metrics: noMetrics,
     },
@@ -129,10 +139,70 @@ describe("endpoints of a registry", () => {
     await using t = await setUp({ settings: { endpointsOnly: true } });
     for (const mirror of [t.first, t.second]) mirror.script(() => ({ status: 503 }));
     await expect(t.manifest()).rejects.toMatchObject({ code: "ERR_UPSTREAM_STATUS" });
-    // The last one never rests: there is nothing to go on to.
+    // When all of them rest, the one that has rested most is asked.
     t.second.script(() => undefined);
     await t.manifest();
     expect(t.registry.requests).toEqual([]);
+  });
+
+  test("are asked in the order in which their answers begin, where the settings say so", async () => {
+    await using t = await setUp({ settings: { endpointsOrder: "fastest" }, runs: true });
+    t.first.script(() => ({ delayMs: 60 }));
+    await t.manifest();
+    await t.manifest();
+    // Each is tried once, then the fastest is asked.
+    expect(t.asked()).toEqual([0, 1, 1]);
+    for (let n = 0; n < 4; n += 1) await t.manifest();
+    expect(t.asked()).toEqual([0, 1, 5]);
+    const blob = await t.upstream.blob(t.repository, t.digest);
+    await collect(blob.body);
+    expect(t.asked()).toEqual([0, 1, 6]);
+    // It becomes the slower one.
+    t.second.script(() => ({ delayMs: 150 }));
+    t.first.script(() => undefined);
+    for (let n = 0; n < 8; n += 1) await t.manifest();
+    const [, first, second] = t.asked();
+    expect(second! - 6).toBeLessThanOrEqual(3);
+    expect(first! + second!).toBe(15);
+    t.first.script(() => ({ status: 404 }));
+    t.second.script(() => ({ status: 404 }));
+    await t.manifest();
+    expect(t.asked()[0]).toBe(1);
+  });
+
+  test("that are tried at once don't keep each other waiting", async () => {
+    await using t = await setUp({ settings: { endpointsOrder: "fastest" }, runs: true });
+    t.first.script(() => ({ delayMs: 300 }));
+    const all = await Promise.all([t.manifest(), ...Array.from({ length: 5 }, () => t.manifest())]);
+    expect(all).toHaveLength(6);
+    expect(t.asked()).toEqual([0, 5, 1]);
+    await t.manifest();
+    expect(t.asked()).toEqual([0, 5, 2]);
+  });
+
+  test("may be the registry itself, which is then asked in its place and not once more", async () => {
+    await using t = await setUp();
+    const { registry, first } = t;
+    await using upstream = createUpstream(
+      { clock: systemClock, logger: silentLogger, metrics: noMetrics },
+      {
+        userAgent: "shoal/test",
+        retry: { tries: 1, baseMs: 1 },
+        registries: {
+          [registry.registry]: { endpoints: [`${registry.origin}/`, first.origin] },
+        },
+      },
+    );
+    await upstream.manifest(t.repository, TAG);
+    expect(t.asked()).toEqual([1, 0, 0]);
+    registry.script(() => ({ status: 429, headers: { "retry-after": "60" } }));
+    await upstream.manifest(t.repository, TAG);
+    expect(t.asked()).toEqual([2, 1, 0]);
+    first.script(() => ({ status: 404 }));
+    await expect(upstream.manifest(t.repository, TAG)).rejects.toMatchObject({
+      code: "ERR_UPSTREAM_NOT_FOUND",
+    });
+    expect(t.asked()).toEqual([2, 2, 0]);
   });
 
   test("get their own logins, never another's", async () => {
@@ -236,11 +306,13 @@ describe("resolveSources", () => {
     );
   });
 
-  test("a registry is read over TLS when all of its endpoints are", () => {
-    const over = (endpoints: string[], more: Record<string, RegistrySettings> = {}) =>
-      isReadOverTls(parseRegistryHost("docker.io"), { "docker.io": { endpoints }, ...more });
-    expect(over(["https://a.lab"])).toBe(true);
-    expect(over(["https://a.lab", "http://b.lab"])).toBe(false);
-    expect(over(["https://a.lab"], { "a.lab": { insecureSkipVerify: true } })).toBe(false);
+  test("a registry is surely read when it is the only source, over TLS that is checked", () => {
+    const over = (settings: RegistrySettings) =>
+      isReadOverTls(parseRegistryHost("docker.io"), { "docker.io": settings });
+    expect(isReadOverTls(parseRegistryHost("docker.io"), {})).toBe(true);
+    expect(over({ endpoints: ["https://registry-1.docker.io"] })).toBe(true);
+    expect(over({ endpoints: ["https://a.lab"] })).toBe(false);
+    expect(over({ plainHttp: true })).toBe(false);
+    expect(over({ insecureSkipVerify: true })).toBe(false);
   });
 });

@@ -41,6 +41,8 @@ export function auditedUpstream(upstream: Upstream, audit: AuditLog): Upstream {
       await watched(repository, upstream.tags(repository, ...rest)),
     referrers: async (repository, ...rest) =>
       await watched(repository, upstream.referrers(repository, ...rest)),
+    confirm: (repository, digest) => upstream.confirm(repository, digest),
+    reject: (repository, digest) => upstream.reject(repository, digest),
     pause: (registry, forMs) => upstream.pause(registry, forMs),
     health: () => upstream.health(),
     [Symbol.asyncDispose]: async () => await upstream[Symbol.asyncDispose](),

@@ -79,6 +79,8 @@ export function createVirtualUpstream(
       signal?.throwIfAborted();
       return { start, sizeBytes: registry.sizeBytes, body: body(start, end, signal) };
     },
+    confirm() {},
+    reject: () => false,
     tags: refuse,
     referrers: refuse,
     health: () => [],

@@ -33,7 +33,10 @@ const TROUBLE_MS = 1000;
 /** A pause without a length, as registries ask for. Milliseconds. */
 const DEFAULT_PAUSE_MS = 10_000;
 
-type AskedUpstream = Pick<Upstream, "blob" | "headBlob" | "manifest" | "headManifest">;
+type AskedUpstream = Pick<
+  Upstream,
+  "blob" | "confirm" | "reject" | "headBlob" | "manifest" | "headManifest"
+>;
 type UplinkRequest = Extract<ControlRequest, { type: "uplink" | "pause" | "limits" }>;
 
 /** The way to the registries, as the site shares it. */
@@ -267,6 +270,8 @@ export function createUplink(components: UplinkComponents, configured: UplinkLim
     limits,
     upstream: {
       blob: openBlob,
+      confirm: (repository, digest) => upstream.confirm(repository, digest),
+      reject: (repository, digest) => upstream.reject(repository, digest),
       headBlob: async (repository, digest, options?: AbortOptions) =>
         await asking(repository, async () => await upstream.headBlob(repository, digest, options)),
       manifest: async (repository, name, options) =>
