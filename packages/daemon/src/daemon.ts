@@ -178,7 +178,7 @@ export async function startDaemon(
   const clients = createClientSightings(clock);
   const mirror = createMirror({
     swarm,
-    names: createImageNames({ store, logger }),
+    names: stack.use(createImageNames({ store, logger })),
     documents: createDocuments({ upstream, clock }, resolve),
     clock,
     logger,

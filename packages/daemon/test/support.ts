@@ -72,8 +72,7 @@ export async function createTestDaemon(
     async [Symbol.asyncDispose]() {
       await daemon[Symbol.asyncDispose]();
       await registry[Symbol.asyncDispose]();
-      // The name of an image that nobody waits for may still be written.
-      await rm(folder, { recursive: true, force: true, maxRetries: 3 });
+      await rm(folder, { recursive: true, force: true });
     },
   };
 }

@@ -5,8 +5,8 @@ import type { Resolution } from "@shoal/swarm";
 
 const MAX_NAMES = 1000;
 
-/** Lists what engines pull by tag among the store's images. */
-export interface ImageNames {
+/** Lists what engines pull by tag among the store's images. Disposing waits until what is named has been written. */
+export interface ImageNames extends AsyncDisposable {
   /** A tag was resolved. Nobody waits for the name to be written. */
   resolved(repository: Repository, tag: Tag, manifest: Resolution): void;
 }
@@ -23,20 +23,30 @@ export function createImageNames(components: {
     for (const [name, known] of named) if (known === digest) named.delete(name);
   });
 
+  const writing = new Set<Promise<void>>();
+  let closed = false;
+
   return {
     resolved(repository, tag, { digest, mediaType, bytes }) {
+      if (closed) return;
       const name = formatReference({ repository, tag });
       if (named.get(name) === digest) return;
       named.delete(name);
       named.set(name, digest);
       const [oldest] = named.keys();
       if (named.size > MAX_NAMES) named.delete(oldest!);
-      store
+      const written = store
         .nameImage({ name, descriptor: { mediaType, digest, size: bytes.length } })
         .catch((error: unknown) => {
           named.delete(name);
           logger.warn({ error }, "an image's name could not be kept");
-        });
+        })
+        .finally(() => writing.delete(written));
+      writing.add(written);
+    },
+    async [Symbol.asyncDispose]() {
+      closed = true;
+      await Promise.all(writing);
     },
   };
 }

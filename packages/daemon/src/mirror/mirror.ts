@@ -29,7 +29,7 @@ import { createSizes } from "./sizes.ts";
 
 export interface MirrorComponents {
   readonly swarm: Pick<Swarm, "resolve" | "open" | "stat">;
-  readonly names: ImageNames;
+  readonly names: Pick<ImageNames, "resolved">;
   readonly documents: Documents;
   readonly clock: Clock;
   readonly logger: Logger;
