@@ -19,6 +19,7 @@ import {
 import { type Ingest, pieceAt, type Store } from "@shoal/store";
 import type { Upstream } from "@shoal/upstream";
 import { createNotary } from "./attestation.ts";
+import { transferEnded } from "./arrival.ts";
 import { createAnnouncer } from "./announcer.ts";
 import { createAnswering } from "./answering.ts";
 import { createAudits } from "./audits.ts";
@@ -116,6 +117,9 @@ export async function createSwarm(
   });
   const transfers = new Map<Digest, Transfer>();
   const opening = createCoalescer<Transfer | undefined>();
+  /** The same, whether somebody still waits for it or not. */
+  const beginnings = new Set<Promise<unknown>>();
+  let closed = false;
   const wariness = createWariness(clock);
   const manifests = createManifests(store, logger);
   const resolutions = createResolutions(store, clock);
@@ -317,6 +321,22 @@ export async function createSwarm(
     return transfer;
   }
 
+  /** A transfer must not begin in a store that is closed, where nobody would end it. */
+  async function begin(
+    digest: Digest,
+    sizeBytes: number,
+    repository: Repository,
+  ): Promise<Transfer | undefined> {
+    if (closed) throw transferEnded();
+    const beginning = transferOf(digest, sizeBytes, repository);
+    beginnings.add(beginning);
+    try {
+      return await beginning;
+    } finally {
+      beginnings.delete(beginning);
+    }
+  }
+
   async function openCommitted(
     digest: Digest,
     options: AbortOptions,
@@ -336,7 +356,7 @@ export async function createSwarm(
       const transfer =
         sizeBytes === 0
           ? undefined
-          : await opening.run(digest, async () => await transferOf(digest, sizeBytes, repository));
+          : await opening.run(digest, async () => await begin(digest, sizeBytes, repository));
       if (transfer?.sizeBytes === sizeBytes)
         return arrivingBlob(transfer, {
           ...passing,
@@ -410,6 +430,8 @@ export async function createSwarm(
       proofs[Symbol.dispose]();
       announcer[Symbol.dispose]();
       uplink[Symbol.dispose]();
+      closed = true;
+      await Promise.allSettled(beginnings);
       await Promise.all(
         [...transfers.values()].map(async (transfer) => await transfer[Symbol.asyncDispose]()),
       );

@@ -22,6 +22,7 @@ export interface TransferLife {
   /** The commit has found pieces to be wrong: they are fetched again. */
   resume(): void;
   wind(): void;
+  /** Does nothing once it is over. */
   succeed(info: BlobInfo): void;
   /** Does nothing once it is over. @param error what ended it, or `undefined` for nobody's interest */
   fail(error: unknown): void;
@@ -62,6 +63,7 @@ export function createTransferLife(onOver: (failure: unknown) => void): Transfer
       state = "winding";
     },
     succeed(info) {
+      if (isOver()) return;
       state = "committed";
       outcome.resolve(info);
       onOver(undefined);

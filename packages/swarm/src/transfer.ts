@@ -322,6 +322,8 @@ export function createTransfer(components: TransferComponents): Transfer {
       line.syncSoon();
     },
     async [Symbol.asyncDispose]() {
+      // A commit that is under way would go on in a store that may be closed by then.
+      await life.committing;
       life.fail(transferEnded());
       await closed.promise;
     },
