@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type LabDaemon, NODE, startDaemon } from "../lab/daemon.ts";
 import { prepareLab } from "../lab/install.ts";
 import { run } from "../lab/run.ts";
+import { expectNoLogins } from "../lab/secrets.ts";
 
 const MAIN = new URL("../../packages/daemon/src/main.ts", import.meta.url).pathname;
 const needsRoot = await prepareLab([]);
@@ -62,6 +63,7 @@ describe("bad input ends in an error with a code and the next step", () => {
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), "shoal-bad-"));
     faulty = startFaultyRegistry();
+    expectNoLogins(faulty, "the faulty registry");
     await new Promise<void>((resolve) => {
       faulty.listen(0, "127.0.0.1", resolve);
     });

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { type ApiClient, createApiClient, type Status } from "@shoal/api";
 import type { Place } from "./lan.ts";
 import { type Running, start, until } from "./processes.ts";
+import { CANARY, expectNoSecrets, secrets } from "./secrets.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
 export const NODE = join(ROOT, "node_modules/.bin/node");
@@ -23,6 +24,8 @@ export interface LabDaemonInit {
   readonly endpoint?: string;
   /** PEM file of its authority; it is spoken to in plain HTTP when absent. */
   readonly registryCaFile?: string;
+  /** Its user's logins, by registry; secret wherever it may look. */
+  readonly logins?: Readonly<Record<string, Login>>;
   /** More of the configuration file, in YAML. */
   readonly extra?: string;
   /** @default 127.0.0.1:5055 */
@@ -31,13 +34,21 @@ export interface LabDaemonInit {
   readonly state?: string;
 }
 
+export interface Login {
+  readonly username: string;
+  readonly password: string;
+}
+
 /** A line of a daemon's log. */
 export type LogLine = Readonly<Record<string, unknown>> & {
   readonly msg: string;
   readonly level: string;
 };
 
-/** A Shoal daemon in a machine of the lab. */
+/**
+ * A Shoal daemon in a machine of the lab. Its end, by `stop` or disposal, is the time to search all that it has
+ * written for what must not get out; a find is thrown.
+ */
 export interface LabDaemon extends AsyncDisposable {
   readonly pid: number;
   readonly api: ApiClient;
@@ -73,7 +84,12 @@ export async function startDaemon(init: LabDaemonInit): Promise<LabDaemon> {
   const trust = caFile === undefined ? "plainHttp: true" : `caFile: ${caFile}`;
   const scheme = caFile === undefined || init.endpoint !== undefined ? "http" : "https";
   const endpoint = `endpoint: "${scheme}://${init.endpoint ?? registry}"`;
-  if (init.token !== undefined) await writeFile(tokenFile, `${init.token}\n`);
+  if (init.token !== undefined) {
+    secrets.add(init.token);
+    await writeFile(tokenFile, `${init.token}\n`);
+  }
+  const authFile = join(folder, "auth.json");
+  await writeFile(authFile, authsOf({ ...init.logins, [CANARY.registry]: CANARY }));
   await writeFile(
     configuration,
     [
@@ -93,11 +109,20 @@ export async function startDaemon(init: LabDaemonInit): Promise<LabDaemon> {
     ].join("\n"),
   );
   const argv = [...(await nodeCommand()), MAIN, "--config", configuration];
-  const command = init.place === undefined ? argv : init.place.within(argv);
+  const placed = init.place === undefined ? argv : init.place.within(argv);
+  const command = ["env", `REGISTRY_AUTH_FILE=${authFile}`, ...placed];
   const api = createApiClient({ socketPath });
   let running: Running;
+  let isSearched = false;
+
+  async function search(): Promise<void> {
+    if (isSearched) return;
+    isSearched = true;
+    await expectNoSecrets({ log: await running.output(), state });
+  }
 
   async function begin(): Promise<void> {
+    isSearched = false;
     running = start(command, { outputFile });
     await until(
       "the daemon answers",
@@ -140,10 +165,23 @@ export async function startDaemon(init: LabDaemonInit): Promise<LabDaemon> {
       await running.exited;
     },
     restart: begin,
-    stop: async () => await running[Symbol.asyncDispose](),
+    async stop() {
+      await running[Symbol.asyncDispose]();
+      await search();
+    },
     async [Symbol.asyncDispose]() {
       await api[Symbol.asyncDispose]();
       await running[Symbol.asyncDispose]();
+      await search();
     },
   };
+}
+
+/** An auth file with the logins, which are secret from now on. */
+function authsOf(logins: Readonly<Record<string, Login>>): string {
+  const auths = Object.entries(logins).map(([registry, { username, password }]) => {
+    secrets.addLogin(username, password);
+    return [registry, { auth: Buffer.from(`${username}:${password}`).toString("base64") }];
+  });
+  return JSON.stringify({ auths: Object.fromEntries(auths) });
 }

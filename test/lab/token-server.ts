@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { TestCertificates } from "@shoal/upstream/testing";
+import { secrets } from "./secrets.ts";
 
 /** docker-registry takes a token for this long after its end. Seconds. */
 const LEEWAY_S = 60;
@@ -62,6 +63,7 @@ export async function startTokenServer(init: TokenServerInit): Promise<TokenServ
     }
     const token = tokenFor(scope);
     given.push(token);
+    secrets.add(token);
     response
       .writeHead(200, { "content-type": "application/json" })
       .end(JSON.stringify({ token, expires_in: TOLD_S }));

@@ -4,7 +4,6 @@ import { join } from "node:path";
 import { createApiClient } from "@shoal/api";
 import { createScriptedRegistry, type ScriptedAuth } from "@shoal/upstream/testing";
 import { describe, expect, it } from "vitest";
-import { createLogger } from "../src/logging.ts";
 import { createTestDaemon } from "./support.ts";
 
 const SECRET = "h3lper-secret";
@@ -15,12 +14,11 @@ async function setUp(auth: ScriptedAuth, script: string, allowed: readonly strin
   await writeFile(program, `#!/bin/sh\necho "$1 $(cat)" >> ${bin}/asked\n${script}\n`);
   await chmod(program, 0o755);
   const registry = await createScriptedRegistry({ auth });
-  const logged: string[] = [];
   const daemon = await createTestDaemon(
     { upstream: { allowPrivate: false, credentialHelpers: [...allowed] } },
     {
       registry,
-      logger: createLogger({ level: "debug", format: "json" }, false, (line) => logged.push(line)),
+      secrets: [SECRET],
       dockerConfiguration: { credHelpers: { [registry.registry]: "lab" } },
       env: { PATH: `${bin}:${process.env["PATH"]}` },
     },
@@ -28,7 +26,7 @@ async function setUp(auth: ScriptedAuth, script: string, allowed: readonly strin
   return {
     registry,
     image: registry.addImage("team/app", "v1", [300_000]),
-    logged: () => logged.join("\n"),
+    logged: daemon.log,
     status: async () => {
       await using api = createApiClient({ socketPath: daemon.socket });
       return await api.status();

@@ -9,7 +9,6 @@ import {
   type RegistryQuirk,
 } from "@shoal/upstream/testing";
 import { describe, expect, it } from "vitest";
-import { createLogger } from "../src/logging.ts";
 import { createTestDaemon } from "./support.ts";
 
 /** A user's `auths` with this login. */
@@ -35,12 +34,10 @@ async function filesBelow(folder: string): Promise<string> {
 async function setUp(quirk: RegistryQuirk) {
   const quirky = await createQuirkyRegistry(quirk);
   const { registry, cdn } = quirky;
-  const logged: string[] = [];
   const daemon = await createTestDaemon(
     { registries: { [registry.registry]: { allowPrivate: true } } },
     {
       registry,
-      logger: createLogger({ level: "debug", format: "json" }, false, (line) => logged.push(line)),
       auths: authsOf(registry.registry, quirk),
     },
   );
@@ -58,7 +55,6 @@ async function setUp(quirk: RegistryQuirk) {
     ...quirky,
     daemon,
     image,
-    logged,
     told,
     /** Asks the mirror, and remembers all that it says. */
     async ask(path: string, init: RequestInit = {}): Promise<Buffer> {
@@ -97,7 +93,7 @@ describe.each(QUIRKY_REGISTRIES.map((quirk) => [quirk.name, quirk] as const))(
       expect(t.cdn.requests.length > 0).toBe(quirk.behindCdn === true);
       for (const { headers } of t.cdn.requests) expect(headers).not.toHaveProperty("authorization");
       const seen = {
-        log: t.logged.join("\n"),
+        log: daemon.log(),
         answers: t.told.join("\n"),
         metrics: await (await fetch(`${daemon.metrics}/metrics`)).text(),
         state: await filesBelow(daemon.configuration.state),

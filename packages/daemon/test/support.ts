@@ -1,18 +1,28 @@
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Logger, silentLogger } from "@shoal/runtime";
-import { createScriptedRegistry, type ScriptedRegistry } from "@shoal/upstream/testing";
+import {
+  createScriptedRegistry,
+  createSecrets,
+  findSecrets,
+  type ScriptedRegistry,
+} from "@shoal/upstream/testing";
 import { type Configuration, startDaemon } from "../src/index.ts";
 import { defaultConfiguration } from "../src/configuration.ts";
+import { createLogger } from "../src/logging.ts";
 
-/** A daemon in this process before a scripted registry. */
+/**
+ * A daemon in this process before a scripted registry. Disposing searches its log, metrics, audit log and state
+ * folder for every login and token that it or its registry was given; one that is found fails the test.
+ */
 export interface TestDaemon extends AsyncDisposable {
   readonly registry: ScriptedRegistry;
   readonly mirror: string;
   readonly metrics: string;
   readonly socket: string;
   readonly configuration: Configuration;
+  /** All of its log, from debug up, as JSON lines. */
+  readonly log: () => string;
   /** The mirror's URL of a path below `/v2/`, for the scripted registry. */
   url(path: string): string;
   /** Stops the daemon alone; its folder and registry stay. */
@@ -22,12 +32,13 @@ export interface TestDaemon extends AsyncDisposable {
 export interface TestDaemonParts {
   /** Disposed with the daemon. @default one that does all well */
   readonly registry?: ScriptedRegistry;
-  readonly logger?: Logger;
   /** `auths` of the user's Docker configuration. */
   readonly auths?: Readonly<Record<string, unknown>>;
   /** What else is in it. */
   readonly dockerConfiguration?: Readonly<Record<string, unknown>>;
   readonly env?: Readonly<Record<string, string>>;
+  /** What else must be found nowhere. */
+  readonly secrets?: readonly string[];
 }
 
 export async function createTestDaemon(
@@ -53,10 +64,12 @@ export async function createTestDaemon(
     store: { ...defaultConfiguration(environment).store, minFreeBytes: 0 },
     ...change,
   };
-  const daemon = await startDaemon(
-    { logger: parts.logger ?? silentLogger, environment },
-    configuration,
-  );
+  const lines: string[] = [];
+  const logger = createLogger({ level: "debug", format: "json" }, false, (line) => {
+    lines.push(line);
+  });
+  const log = (): string => lines.join("");
+  const daemon = await startDaemon({ logger, environment }, configuration);
   const mirror = `http://${daemon.places.mirror[0]}`;
   return {
     registry,
@@ -64,15 +77,41 @@ export async function createTestDaemon(
     metrics: `http://${daemon.places.metrics[0]}`,
     socket: configuration.socket,
     configuration,
+    log,
     url(path) {
       const separator = path.includes("?") ? "&" : "?";
       return `${mirror}/v2/${path}${separator}ns=${registry.registry}`;
     },
     stop: async () => await daemon[Symbol.asyncDispose](),
     async [Symbol.asyncDispose]() {
+      const metrics = await fetch(`http://${daemon.places.metrics[0]}/metrics`).then(
+        async (response) => await response.text(),
+        () => "",
+      );
       await daemon[Symbol.asyncDispose]();
       await registry[Symbol.asyncDispose]();
+      const secrets = createSecrets();
+      secrets.add(...registry.secrets(), ...(parts.secrets ?? []), ...loginsOf(parts.auths));
+      const found = await findSecrets(secrets.known, {
+        texts: { log: log(), metrics },
+        folder: configuration.state,
+        homes: ["site-token"],
+      });
       await rm(folder, { recursive: true, force: true });
+      if (found.length > 0) throw new Error(`secrets have got out: ${found.join("; ")}`);
     },
   };
+}
+
+/** The secrets of a Docker configuration's `auths`. */
+function loginsOf(auths: Readonly<Record<string, unknown>> = {}): string[] {
+  return Object.values(auths).flatMap((entry) => {
+    const { auth = "", identitytoken = "" } = entry as { auth?: string; identitytoken?: string };
+    const password = Buffer.from(auth, "base64").toString().split(":").slice(1).join(":");
+    return [
+      // A name without a password, beside an identity token, is no secret.
+      ...(password === "" ? [] : [auth, password]),
+      ...(identitytoken === "" ? [] : [identitytoken]),
+    ];
+  });
 }

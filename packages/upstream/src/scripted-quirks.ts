@@ -173,7 +173,7 @@ export const QUIRKY_REGISTRIES: readonly RegistryQuirk[] = [
   },
 ];
 
-/** Starts a registry with the quirk, and its CDN on another address. */
+/** Starts a registry with the quirk, and its CDN on another address. A login that has come to the CDN fails the disposal. */
 export async function createQuirkyRegistry(quirk: RegistryQuirk): Promise<QuirkyRegistry> {
   const registry = await createScriptedRegistry(
     quirk.auth === undefined ? {} : { auth: quirk.auth },
@@ -203,11 +203,14 @@ export async function createQuirkyRegistry(quirk: RegistryQuirk): Promise<Quirky
         headers.authorization === undefined ? [] : [headers.authorization.split(" ").at(-1)!],
       );
       const known = quirk.login?.kind === "basic" ? quirk.login.password : quirk.login?.token;
-      return [...new Set([...given, ...(known === undefined ? [] : [known])])];
+      const all = [...registry.secrets(), ...given, ...(known === undefined ? [] : [known])];
+      return [...new Set(all)];
     },
     async [Symbol.asyncDispose]() {
       await registry[Symbol.asyncDispose]();
       await cdn[Symbol.asyncDispose]();
+      const heard = cdn.requests.filter(({ headers }) => headers.authorization !== undefined);
+      if (heard.length > 0) throw new Error(`the CDN of ${quirk.name} was sent a login`);
     },
   };
 }

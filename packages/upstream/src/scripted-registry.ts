@@ -80,6 +80,8 @@ export interface ScriptedRegistry extends AsyncDisposable {
   script(quirkOf: (request: RecordedRequest) => Quirk | undefined): void;
   /** Takes back every token given out. */
   expireTokens(): void;
+  /** What it takes for a login, in every form, and each token that it ever gave. */
+  secrets(): readonly string[];
 }
 
 /** Starts a scripted registry on a free port. */
@@ -89,6 +91,7 @@ export async function createScriptedRegistry(
   const library = createScriptedLibrary();
   const requests: RecordedRequest[] = [];
   const tokens = new Set<string>();
+  const given = new Set<string>();
   let quirkOf: (request: RecordedRequest) => Quirk | undefined = () => undefined;
   const host = init.host ?? "127.0.0.1";
 
@@ -218,8 +221,10 @@ export async function createScriptedRegistry(
         ? form.get("refresh_token") === auth.identityToken
         : auth.login === undefined || request.headers.authorization === basic(auth.login);
     if (!known) return await answer(request, response, 401, {}, "", quirk);
-    const token = `${randomBytes(6).toString("hex")}.${url.searchParams.get("scope") ?? form.get("scope") ?? ""}`;
+    const random = randomBytes(6).toString("hex");
+    const token = `${random}.${url.searchParams.get("scope") ?? form.get("scope") ?? ""}`;
     tokens.add(token);
+    given.add(random).add(token);
     const lifetime = auth.expiresInS === undefined ? 300 : auth.expiresInS;
     const body = JSON.stringify({
       [auth.accessToken === true ? "access_token" : "token"]: token,
@@ -269,6 +274,7 @@ export async function createScriptedRegistry(
     expireTokens() {
       tokens.clear();
     },
+    secrets: () => [...loginSecrets(init.auth), ...given],
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       await new Promise<void>((resolve) => {
@@ -276,6 +282,15 @@ export async function createScriptedRegistry(
       });
     },
   };
+}
+
+function loginSecrets(auth: ScriptedAuth | undefined): string[] {
+  const login = auth?.kind === "basic" ? auth : auth?.login;
+  const identityToken = auth?.kind === "bearer" ? auth.identityToken : undefined;
+  return [
+    ...(login === undefined ? [] : [login.password, basic(login).slice("Basic ".length)]),
+    ...(identityToken === undefined ? [] : [identityToken]),
+  ];
 }
 
 function basic(login: { readonly username: string; readonly password: string }): string {

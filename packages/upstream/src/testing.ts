@@ -11,6 +11,7 @@ export {
   type TestCertificates,
   type TestCertificatesInit,
 } from "./test-certificates.ts";
+export { createSecrets, findSecrets, type SecretPlaces, type Secrets } from "./secret-scan.ts";
 export type { LibraryImage } from "./scripted-library.ts";
 export {
   createScriptedRegistry,
