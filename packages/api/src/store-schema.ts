@@ -56,6 +56,8 @@ export const VerificationSchema = z.object({
   checkedBytes: bytes,
   totalBlobs: bytes,
   totalBytes: bytes,
+  /** What ended it before all were read. */
+  error: z.object({ code: z.string(), message: z.string() }).optional(),
   /** What is not what it was; it has been put aside, and is fetched again where it is known from where. */
   findings: z.array(
     z.object({

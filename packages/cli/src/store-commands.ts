@@ -3,6 +3,7 @@ import {
   type ApiClient,
   type Collection,
   CodedError,
+  codedError,
   parseBytes,
   type PinList,
   type Rebuilt,
@@ -104,6 +105,8 @@ export function addStoreCommands(tools: CommandTools): void {
           return EXIT.ok;
         }
         const verified = await verify(client, signal);
+        const { error } = verified;
+        if (error !== undefined) throw codedError(error);
         print(verified, options, () => verificationLines(verified, terminal.columns));
         return verified.findings.length === 0 ? EXIT.ok : EXIT.failed;
       });

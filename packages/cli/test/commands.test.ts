@@ -453,4 +453,11 @@ test("a store is verified to its end, and rot is an exit code", async () => {
   const json = await shoal(["store", "verify", "--json", ...socket]);
   expect(JSON.parse(json.out)).toEqual(done);
   expect((await shoal(["store", "mend", ...socket])).code).toBe(2);
+  const error = { code: "ERR_STORE_IO", message: "look at the disk" };
+  await using broken = await scripted({
+    answers: { "POST /v1/store/verify": { status: 202, body: { ...done, findings: [], error } } },
+  });
+  const failed = await shoal(["store", "verify", "--socket", broken.socketPath]);
+  expect(failed.code).toBe(1);
+  expect(failed.err).toContain("ERR_STORE_IO");
 });

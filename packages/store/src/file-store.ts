@@ -1,7 +1,7 @@
 import { rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { type Digest, digestAlgorithm, digestOf } from "@shoal/oci";
-import { CodedError } from "@shoal/runtime";
+import { CodedError, hasCode } from "@shoal/runtime";
 import { createBlobReaders } from "./blob-readers.ts";
 import { createBlobSet } from "./blob-set.ts";
 import { blobExists, digestMismatch, ingestOpen, isRefusal, storeFull } from "./failures.ts";
@@ -55,6 +55,8 @@ export async function openFileStore(
   });
   const ingestFolder = createIngestFolder(layout, room);
   const ingests = new Set<Ingest>();
+  /** Blobs were found without their files, which may come back with their disk. */
+  let isIncomplete = false;
   const write = async (bytes: Uint8Array, use: (path: string) => Promise<void>): Promise<void> =>
     await writeTemporary(layout.ingestFolder, ingestFolder.puts, bytes, use);
 
@@ -77,7 +79,11 @@ export async function openFileStore(
     pathOf: layout.blob,
     pieceHashes,
     onGone(info) {
-      if (blobs.delete(info.digest)) listeners.emit("removed", info);
+      if (!blobs.delete(info.digest)) return;
+      isIncomplete = true;
+      listeners.emit("removed", info);
+      // Perhaps all of its disk is gone; that shows in the state.
+      ensureDisk().catch(() => undefined);
     },
     logger,
   });
@@ -136,6 +142,7 @@ export async function openFileStore(
       stat: blobs.get,
       open: readers.read,
       // One is the scrub's own.
+      ensureDisk,
       isBusy: () => room.open.size > 0 || readers.open.size > 1,
       onFound: async (finding) =>
         await collector.whileIdle(async () => await takeOut.rotten(finding)),
@@ -174,7 +181,24 @@ export async function openFileStore(
     await write(new Uint8Array(4096), async (path) => await rm(path));
   }
 
+  /** @throws what is wrong with the disk as a whole; one that is full or read-only can be read. */
+  async function ensureDisk(): Promise<void> {
+    try {
+      await write(new Uint8Array(1), async (path) => await rm(path));
+    } catch (error) {
+      health.failed(error);
+      if (!hasCode(error, "ERR_STORE_FULL", "ERR_STORE_READ_ONLY")) throw error;
+    }
+  }
+
   async function recover(): Promise<void> {
+    if (isIncomplete) {
+      isIncomplete = false;
+      rebuild().catch((error: unknown) => {
+        isIncomplete = true;
+        logger.warn({ error }, "it could not be seen which blobs are back");
+      });
+    }
     const wasOpen = tables.isOpen;
     // LevelDB takes nothing more once it has failed.
     await tables.reopen();

@@ -1,5 +1,5 @@
 import { createDigester, type Digest } from "@shoal/oci";
-import { type Clock, type Counter, hasCode, type Logger, sleep } from "@shoal/runtime";
+import { type Clock, CodedError, type Counter, hasCode, type Logger, sleep } from "@shoal/runtime";
 import type { BlobHandle, BlobInfo, RecordTable } from "./types.ts";
 
 /** Slower than this a scrub is not worth its wake-ups. Bytes a second. */
@@ -30,6 +30,8 @@ export interface ScrubPass {
   readonly totalBlobs: number;
   readonly totalBytes: number;
   readonly findings: readonly ScrubFinding[];
+  /** What ended it before all were read. */
+  readonly failure?: CodedError;
 }
 
 export interface ScrubberComponents {
@@ -39,6 +41,8 @@ export interface ScrubberComponents {
   readonly open: (digest: Digest) => Promise<BlobHandle | undefined>;
   /** Whether blobs arrive or are read by others. */
   readonly isBusy: () => boolean;
+  /** @throws what is wrong with the disk as a whole */
+  readonly ensureDisk: () => Promise<void>;
   /** A blob is wrong: it is taken out of the store. */
   readonly onFound: (finding: ScrubFinding) => Promise<void>;
   /** Where the background pass is, over restarts. */
@@ -67,7 +71,8 @@ export interface Scrubber extends AsyncDisposable {
 }
 
 export function createScrubber(components: ScrubberComponents, init: ScrubberInit): Scrubber {
-  const { blobs, stat, open, isBusy, onFound, table, checkedBytes, clock, logger } = components;
+  const { blobs, stat, open, isBusy, ensureDisk, onFound, table, checkedBytes, clock, logger } =
+    components;
   const stopped = new AbortController();
   const { signal } = stopped;
   let pass: ScrubPass | undefined;
@@ -109,12 +114,29 @@ export function createScrubber(components: ScrubberComponents, init: ScrubberIni
     const seen = (await read(digest, pace)) && (await read(digest, pace));
     // What has been removed meanwhile is nobody's loss.
     if (seen === undefined || (seen !== "missing" && stat(digest) === undefined)) return undefined;
+    // A disk that is gone as a whole is no fault of each of its blobs.
+    if (seen !== "rotten") await ensureDisk();
     const finding = { ...info, fault: seen };
     await onFound(finding);
     return finding;
   }
 
   async function verifyAll(): Promise<ScrubPass> {
+    try {
+      return await readAll();
+    } catch (error) {
+      const failure =
+        error instanceof CodedError
+          ? error
+          : new CodedError("ERR_STORE_IO", "the store could not be read; see the daemon's log", {
+              cause: error,
+            });
+      if (pass !== undefined) pass = { ...pass, finishedMs: clock.wallNow(), failure };
+      throw failure;
+    }
+  }
+
+  async function readAll(): Promise<ScrubPass> {
     const all = [...blobs()];
     const totalBytes = all.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     let now: ScrubPass = {

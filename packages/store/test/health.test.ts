@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
-import { mkdir, mkdtemp, rm, statfs, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rename, rm, statfs, writeFile } from "node:fs/promises";
 import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -176,6 +176,27 @@ describe("a store whose disk takes nothing", () => {
     }
     await expect.poll(async () => await stateOf(store)).toBe("ok");
     await put(store, 10);
+  });
+
+  it("takes a disk that is gone for no fault of its blobs, and has them again with it", async () => {
+    const directory = join(folder, "s");
+    await using store = await openStore(directory);
+    const kept = [await put(store, 1000), await put(store, 2000)];
+    for (const name of ["blobs", "ingests"])
+      await rename(join(directory, name), join(folder, `${name}.away`));
+    await expect(store.verify()).rejects.toMatchObject({ code: "ERR_STORE_IO" });
+    expect(store.scrubPass).toMatchObject({
+      finishedMs: expect.any(Number) as number,
+      failure: { code: "ERR_STORE_IO" },
+    });
+    expect(await stateOf(store)).toBe("failing");
+    for (const name of ["blobs", "ingests"])
+      await rename(join(folder, `${name}.away`), join(directory, name));
+    await expect.poll(async () => await stateOf(store)).toBe("ok");
+    await expect
+      .poll(() => kept.map((digest) => store.stat(digest)?.sizeBytes))
+      .toEqual([1000, 2000]);
+    expect((await store.verify()).findings).toEqual([]);
   });
 
   it("is not full since it does not take what is larger than its disk", async () => {

@@ -91,8 +91,10 @@ export function createStoreRoutes({ store, kept, logger }: StoreRoutesComponents
   ];
 }
 
-function verificationOf({ startedMs, finishedMs, findings, ...counts }: ScrubPass): Verification {
+function verificationOf(pass: ScrubPass): Verification {
+  const { startedMs, finishedMs, findings, failure, ...counts } = pass;
   return {
+    ...(failure === undefined ? {} : { error: { code: failure.code, message: failure.message } }),
     startedAt: new Date(startedMs).toISOString(),
     ...(finishedMs === undefined ? {} : { finishedAt: new Date(finishedMs).toISOString() }),
     ...counts,
