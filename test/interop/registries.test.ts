@@ -105,6 +105,48 @@ describe.skipIf(skipped !== undefined)("a pull through the mirror from docker-re
     expect((await registry.accesses()).some(({ status }) => status === 401)).toBe(true);
   });
 
+  it.skipIf(process.getuid?.() !== 0)(
+    "with htpasswd, which is there for root and not for another user of the machine",
+    async () => {
+      const passwords = join(folder, "htpasswd");
+      await writeFile(passwords, HTPASSWD);
+      const registry = await startGuarded(`{ htpasswd: { realm: lab, path: "${passwords}" } }`);
+      const daemon = await startWithLogin(registry.host, registry.host);
+      const [mirror] = (await daemon.status()).mirror;
+      const [, layer] = image.blobs;
+      const path = `v2/${registry.host.replace(":", "_")}/${NAME}`;
+      const blob = `http://${mirror}/${path}/blobs/${layer!.descriptor.digest}`;
+      const manifest = `http://${mirror}/${path}/manifests/v1`;
+      const asNobody = (argv: readonly string[]) => [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        ...argv,
+      ];
+      const status = async (url: string, by = (argv: readonly string[]) => [...argv]) =>
+        (await run(by(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", url]))).trim();
+      const inspect = [
+        "skopeo",
+        "inspect",
+        "--no-tags",
+        "--tls-verify=false",
+        "--no-creds",
+        `docker://${mirror}/${path.slice(3)}:v1`,
+      ];
+      expect(await status(manifest, asNobody)).toBe("404");
+      await pull(daemon, registry.host);
+      for (const url of [manifest, blob]) {
+        expect(await status(url)).toBe("200");
+        expect(await status(url, asNobody)).toBe("404");
+      }
+      expect(await run(inspect)).toContain("sha256:");
+      await expect(run(asNobody(["env", `HOME=${tmpdir()}`, ...inspect]))).rejects.toThrow(
+        /404|unknown|not found/i,
+      );
+    },
+  );
+
   it("with htpasswd and no login, which says to log in", async () => {
     const passwords = join(folder, "htpasswd");
     await writeFile(passwords, HTPASSWD);

@@ -77,7 +77,11 @@ const ShareRuleSchema = z.strictObject({
     })
     .describe("A repository or a prefix/*. Default: all of the registry")
     .optional(),
-  share: z.enum(["site", "never"]).describe("Whether members may exchange what is pulled from it"),
+  share: z
+    .enum(["site", "private", "never"])
+    .describe(
+      "Whether members may exchange what is pulled from it; private: those whom the registry lets read it",
+    ),
 });
 
 /** Everything that can be configured; the reference page is made from it. */
@@ -94,6 +98,11 @@ export const ConfigurationSchema = z.strictObject({
     .strictObject({
       listen: z.array(listenAddress).describe("Where container engines reach the mirror"),
       hosts: z.array(z.string()).describe("Names besides loopback's that a Host header may carry"),
+      secretFile: z
+        .string()
+        .min(1)
+        .describe("File with the secret by which the mirror gives private repositories to anybody")
+        .optional(),
     })
     .describe("The endpoint that engines pull through"),
   swarm: z
@@ -178,6 +187,16 @@ export const ConfigurationSchema = z.strictObject({
   share: z
     .array(ShareRuleSchema)
     .describe("What members may exchange; the first rule that fits counts"),
+  access: z
+    .strictObject({
+      provenSeconds: seconds.describe(
+        "That the registry lets this machine read such a repository is not asked again for this long",
+      ),
+      graceSeconds: seconds.describe(
+        "With the registry out of reach, its last word holds for this long",
+      ),
+    })
+    .describe("Repositories with share: private"),
   store: z
     .strictObject({
       maxBytes: wholeBytes.describe("What the store holds at most. 0: what the disk has"),
@@ -254,6 +273,7 @@ export function defaultConfiguration({ env, uid }: Environment): Configuration {
     lan: { uploadLimit: "none" },
     upstream: { allowPrivate: false, credentialHelpers: [] },
     share: [],
+    access: { provenSeconds: 300, graceSeconds: 24 * 3600 },
     store: { maxBytes: 0, highWaterPercent: 95, lowWaterPercent: 85, scrubDays: 30 },
     audit: { enabled: true, maxBytes: 16 * 1024 * 1024, files: 8 },
     log: { level: "info", format: "auto" },

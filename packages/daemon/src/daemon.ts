@@ -17,6 +17,7 @@ import {
   isReadOverTls,
 } from "@shoal/upstream";
 import { passedSockets } from "./activation.ts";
+import { createAccess } from "./access/access.ts";
 import { recordLimits, refusedHost, startAudit } from "./audit/audit.ts";
 import { recordStore } from "./audit/store-events.ts";
 import { auditedUpstream } from "./audit/guarded-upstream.ts";
@@ -102,24 +103,36 @@ export async function startDaemon(
     { clock, logger },
     { allowed: configuration.upstream.credentialHelpers, env: environment.env },
   );
-  const plainUpstream = stack.use(
-    createUpstream(
-      { clock, logger, metrics, random },
+  const upstreamInit = {
+    userAgent: `shoal/${VERSION}`,
+    registries: configuration.registries,
+    allowPrivate: configuration.upstream.allowPrivate,
+    configurationFile: components.configurationFile,
+    proxyEnvironment: environment.env,
+    certificateFolders: certificateFolders({ env: environment.env, homeDir }),
+    credentials: firstOf(
+      createEnvironmentCredentials({ logger }, environment.env),
+      createAuthFileCredentials({ logger, helpers }, authFiles),
+    ),
+  };
+  const plainUpstream = stack.use(createUpstream({ clock, logger, metrics, random }, upstreamInit));
+  const upstream = auditedUpstream(plainUpstream, audit);
+  const shareOf = createShareRules(configuration.share);
+  const access = stack.use(
+    await createAccess(
+      { store, upstream, audit, clock, logger },
       {
-        userAgent: `shoal/${VERSION}`,
-        registries: configuration.registries,
-        allowPrivate: configuration.upstream.allowPrivate,
-        configurationFile: components.configurationFile,
-        proxyEnvironment: environment.env,
-        certificateFolders: certificateFolders({ env: environment.env, homeDir }),
-        credentials: firstOf(
-          createEnvironmentCredentials({ logger }, environment.env),
-          createAuthFileCredentials({ logger, helpers }, authFiles),
-        ),
+        proofs: {
+          provenMs: configuration.access.provenSeconds * 1000,
+          graceMs: configuration.access.graceSeconds * 1000,
+          provesAccess: (repository) => shareOf(repository) === "private",
+        },
+        upstream: upstreamInit,
+        uid: environment.uid,
+        secretFile: configuration.mirror.secretFile,
       },
     ),
   );
-  const upstream = auditedUpstream(plainUpstream, audit);
   const network = stack.use(
     createNetwork(
       {
@@ -153,7 +166,8 @@ export async function startDaemon(
       { transport: network, store, upstream, clock, random, logger, metrics, auditLog: audit },
       {
         ...configuredLimits(configuration),
-        mayShare: createShareRules(configuration.share),
+        mayShare: (repository) => shareOf(repository) !== "never",
+        privacy: access.privacy,
         overTls: (registry) => isReadOverTls(registry, configuration.registries),
         resolve,
       },
@@ -162,10 +176,11 @@ export async function startDaemon(
   audit.started(network, record?.certificate ? record.site.id : token && siteOf(token).id);
   lastCopies = swarm.lastCopies;
   await network.start();
+  const guardedSwarm = access.guard(swarm);
   const { site, office } = siteParts.over(network);
   const pulls = stack.use(
     createPulls({
-      swarm,
+      swarm: guardedSwarm,
       store,
       unfinished: createUnfinishedPulls(store, clock, logger),
       clock,
@@ -174,10 +189,11 @@ export async function startDaemon(
     }),
   );
 
-  stack.use(createRefetching({ store, swarm, clock, logger }));
+  stack.use(createRefetching({ store, swarm: guardedSwarm, clock, logger }));
   const clients = createClientSightings(clock);
   const mirror = createMirror({
-    swarm,
+    swarm: guardedSwarm,
+    gate: access.gate,
     names: stack.use(createImageNames({ store, logger })),
     documents: createDocuments({ upstream, clock }, resolve),
     clock,

@@ -20,6 +20,7 @@ export const VARIABLES: Readonly<Record<string, string>> = {
   zone: "SHOAL_ZONE",
   "mirror.listen": "SHOAL_MIRROR_LISTEN",
   "mirror.hosts": "SHOAL_MIRROR_HOSTS",
+  "mirror.secretFile": "SHOAL_MIRROR_SECRET_FILE",
   "swarm.listen": "SHOAL_SWARM_LISTEN",
   "swarm.port": "SHOAL_SWARM_PORT",
   "swarm.mdns": "SHOAL_SWARM_MDNS",

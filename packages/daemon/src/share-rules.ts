@@ -10,20 +10,20 @@ import type { Configuration } from "./configuration.ts";
 type Rule = Configuration["share"][number];
 
 /**
- * Says of each repository whether members may exchange what is pulled from it. The first rule that fits
- * counts, without one they may. Rules are read as people write references: any spelling of a registry's
+ * Says of each repository what members may exchange of it. The first rule that fits counts, without one it
+ * is everything, `site`. Rules are read as people write references: any spelling of a registry's
  * name, and `alpine` of docker.io is `library/alpine`; a rule must not fail to protect for its spelling.
  */
 export function createShareRules(
   rules: readonly Rule[],
-): (repository: Pick<Repository, "registry" | "name">) => boolean {
+): (repository: Pick<Repository, "registry" | "name">) => Rule["share"] {
   const parsed = rules.map(({ registry, repository, share }) => ({
     registry: parseRegistryHost(registry),
     covers: coverage(parseRegistryHost(registry), repository),
-    share: share === "site",
+    share,
   }));
   return ({ registry, name }) =>
-    parsed.find((rule) => rule.registry === registry && rule.covers(name))?.share ?? true;
+    parsed.find((rule) => rule.registry === registry && rule.covers(name))?.share ?? "site";
 }
 
 function coverage(registry: RegistryHost, pattern: string | undefined): (name: string) => boolean {

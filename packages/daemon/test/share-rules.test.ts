@@ -4,7 +4,7 @@ import { createShareRules } from "../src/share-rules.ts";
 
 describe("share rules", () => {
   const shared = (rules: Parameters<typeof createShareRules>[0], reference: string): boolean =>
-    createShareRules(rules)(parseReference(reference).repository);
+    createShareRules(rules)(parseReference(reference).repository) !== "never";
 
   it("shares what no rule is about", () => {
     expect(shared([], "alpine")).toBe(true);
@@ -44,8 +44,8 @@ describe("share rules", () => {
 
   it("protects a repository of a registry whose name has no dot", () => {
     const may = createShareRules([{ registry: "myreg", repository: "secret", share: "never" }]);
-    expect(may(resolveNaming("secret", "myreg"))).toBe(false);
-    expect(may(resolveNaming("other", "myreg"))).toBe(true);
+    expect(may(resolveNaming("secret", "myreg"))).toBe("never");
+    expect(may(resolveNaming("other", "myreg"))).toBe("site");
   });
 
   it("keeps ports apart", () => {

@@ -53,7 +53,8 @@ export type AuditEvent =
         | "address"
         | "realm"
         | "redirect"
-        | "not-shared";
+        | "not-shared"
+        | "private";
       /** Address or peer id. */
       readonly who?: string | undefined;
       /** Name, registry or repository that was asked for. */

@@ -4,6 +4,7 @@ import { createBitfield, pieceGeometry, pieces, type Store } from "@shoal/store"
 import type { Directory } from "./directory.ts";
 import { answers, type Resolutions } from "./resolutions.ts";
 import type { Manifests } from "./manifests.ts";
+import type { Origins } from "./origins.ts";
 import type { Proofs } from "./proofs.ts";
 import type { Resolver } from "./resolver.ts";
 import { parseWireRepository, type Sharing } from "./sharing.ts";
@@ -25,6 +26,9 @@ export interface AnsweringComponents {
   readonly uploads: Uploads;
   readonly uplink: Pick<Uplink, "answer">;
   readonly sharing: Sharing;
+  readonly origins: Pick<Origins, "arriving">;
+  /** Whether members may have the blob, under the name of the repository. */
+  readonly gives: (digest: Digest, repository: string) => boolean;
   readonly proofs: Proofs;
   readonly store: Pick<Store, "stat" | "keeps">;
   readonly transferOf: (digest: Digest) => Transfer | undefined;
@@ -39,10 +43,12 @@ const DONE: ControlReply = { type: "done" };
 /** Answers members' frames. A repository that is not shared looks as if nothing were there. */
 export function createAnswering(components: AnsweringComponents): FrameHandler {
   const { directory, resolver, site, uploads, sharing, store, transferOf, logger } = components;
+  const { gives, origins } = components;
 
   /** Whether a member may hear of what it has named. */
-  function mayHear(peer: PeerIdString, repository: string): boolean {
-    if (sharing.mayShareNamed(repository)) return true;
+  function mayHear(peer: PeerIdString, repository: string, digest?: Digest): boolean {
+    const isGiven = digest === undefined || gives(digest, repository);
+    if (sharing.mayShareNamed(repository) && isGiven) return true;
     components.auditLog.record({
       kind: "deny",
       at: "swarm",
@@ -55,8 +61,9 @@ export function createAnswering(components: AnsweringComponents): FrameHandler {
 
   function interested(
     peer: PeerIdString,
-    { digest, size, have }: Extract<ControlRequest, { type: "interest" }>,
+    { digest, size, repository, have }: Extract<ControlRequest, { type: "interest" }>,
   ): ControlReply {
+    if (!mayHear(peer, repository, digest)) return refusal("ERR_LIMIT");
     const transfer = transferOf(digest);
     if (transfer?.sizeBytes === size && transfer.exchange !== undefined) {
       const known = transfer.exchange.interested(peer, have);
@@ -64,8 +71,7 @@ export function createAnswering(components: AnsweringComponents): FrameHandler {
         ? { type: "interested", have: transfer.arrival.have.toBytes() }
         : refusal("ERR_LIMIT");
     }
-    if (store.stat(digest)?.sizeBytes !== size || !sharing.shares(digest))
-      return refusal("ERR_LIMIT");
+    if (store.stat(digest)?.sizeBytes !== size) return refusal("ERR_LIMIT");
     const geometry = pieceGeometry(size);
     const all = createBitfield(geometry.pieceCount);
     for (const piece of pieces(geometry)) all.set(piece);
@@ -80,8 +86,11 @@ export function createAnswering(components: AnsweringComponents): FrameHandler {
     });
   }
 
-  function sizeOf(digest: Digest): number | undefined {
-    if (!sharing.shares(digest)) return undefined;
+  function sizeOf(
+    peer: PeerIdString,
+    { digest, repository }: Extract<ControlRequest, { type: "stat" }>,
+  ): number | undefined {
+    if (!mayHear(peer, repository, digest)) return undefined;
     return (
       store.stat(digest)?.sizeBytes ?? transferOf(digest)?.sizeBytes ?? directory.sizeOf(digest)
     );
@@ -95,6 +104,7 @@ export function createAnswering(components: AnsweringComponents): FrameHandler {
     // A manifest too large to come along is fetched when somebody asks for it.
     if (manifest === undefined || !answers(record, record, peer)) return DONE;
     const kept = await site.unseal(peer, record, record, { bytes: manifest }, options);
+    await origins.arriving(kept.manifest.digest, parseWireRepository(record.repository));
     await components.manifests.put(kept.manifest);
     await components.resolutions.put(record, kept.manifest, kept.ageMs);
     return DONE;
@@ -121,7 +131,7 @@ export function createAnswering(components: AnsweringComponents): FrameHandler {
         directory.announce(peer, request);
         return DONE;
       case "stat":
-        return { type: "stats", size: sizeOf(request.digest) };
+        return { type: "stats", size: sizeOf(peer, request) };
       case "keeping":
         return { type: "kept", kept: keptOf(request.digests, peer) };
       case "nudge":
@@ -131,7 +141,8 @@ export function createAnswering(components: AnsweringComponents): FrameHandler {
         const { lookup, ...question } = request;
         const repository = parseWireRepository(request.repository);
         const found = await resolver.answer(repository, question, lookup, options);
-        const given = found && sharing.shares(found.manifest.digest) ? found : undefined;
+        const { repository: named } = request;
+        const given = found && mayHear(peer, named, found.manifest.digest) ? found : undefined;
         return await site.seal(question, given);
       }
       case "accuse":
@@ -149,7 +160,7 @@ export function createAnswering(components: AnsweringComponents): FrameHandler {
     try {
       if (lane === "bulk") {
         const block = decodeBlock(frame);
-        if (!mayHear(peer, block.repository))
+        if (!mayHear(peer, block.repository, block.digest))
           return encodeBlockReply({ status: "missing", alternatives: [] });
         return await uploads.serve(peer, block, options);
       }

@@ -41,8 +41,8 @@ export interface DirectoryComponents {
   /** How members have behaved. */
   readonly conduct: Pick<Conduct, "mayLease" | "trusts">;
   readonly logger: Logger;
-  /** Whether others may have what this member holds of the blob. */
-  readonly shares: (digest: Digest) => boolean;
+  /** Whether others may have what this member holds of the blob, under the name of the repository. */
+  readonly gives: (digest: Digest, repository: string) => boolean;
 }
 
 interface Announced {
@@ -51,17 +51,18 @@ interface Announced {
 }
 
 export function createDirectory(components: DirectoryComponents): Directory {
-  const { transport, peers, store, clock, random, logger, shares, audits, conduct } = components;
+  const { transport, peers, store, clock, random, logger, gives, audits, conduct } = components;
   const announced = new Map<Digest, Announced[]>();
   const heldBy = new Map<PeerIdString, Set<Digest>>();
   const coordinators = new Map<string, Coordinator>();
   const settling = new Map<PeerIdString, number>();
   const zones = createZones(transport);
 
-  function holdersOf(digest: Digest, sizeBytes: number): Set<PeerIdString> {
+  function holdersOf({ digest, size: sizeBytes, repository }: Sync): Set<PeerIdString> {
     const entry = announced.get(digest)?.find((candidate) => candidate.sizeBytes === sizeBytes);
     const holders = new Set(entry?.peers);
-    if (store.stat(digest)?.sizeBytes === sizeBytes && shares(digest)) holders.add(transport.self);
+    if (store.stat(digest)?.sizeBytes === sizeBytes && gives(digest, repository))
+      holders.add(transport.self);
     return holders;
   }
 
@@ -95,7 +96,7 @@ export function createDirectory(components: DirectoryComponents): Directory {
     const message = may ? told : { ...told, canFetch: false, wants: false };
     const others = othersFor(message);
     const coordinator = coordinatorOf(message);
-    const holders = holdersOf(message.digest, message.size);
+    const holders = holdersOf(message);
     if (message.zone !== undefined)
       for (const peer of holders) if (!zones.near(peer)) holders.delete(peer);
     const office = { holders, mayLease: settled(), alone: others.length === 0 };

@@ -33,6 +33,7 @@ export type {
   SwarmLimitsChange,
   TransferProgress,
 } from "./types.ts";
+export type { Privacy } from "./origins.ts";
 export { rank } from "./rendezvous.ts";
 export {
   decodeBlock,

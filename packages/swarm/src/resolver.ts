@@ -17,6 +17,7 @@ import {
 } from "@shoal/runtime";
 import { isPassing, type Upstream } from "@shoal/upstream";
 import type { Manifest, Manifests } from "./manifests.ts";
+import type { Origins } from "./origins.ts";
 import { rank } from "./rendezvous.ts";
 import { acceptKey, acceptOf, type Question, type Resolutions } from "./resolutions.ts";
 import type { SiteRecords, SiteResolution } from "./site-records.ts";
@@ -52,6 +53,9 @@ export interface ResolverComponents {
   readonly resolutions: Resolutions;
   readonly site: SiteRecords;
   readonly mayShare: (repository: Repository) => boolean;
+  /** Whether each member asks the registry for itself. */
+  readonly provesAccess: (repository: Repository) => boolean;
+  readonly origins: Pick<Origins, "arriving" | "hides" | "confirmed">;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -78,12 +82,18 @@ export function createResolver(
   settings: ResolverSettings = resolverDefaults,
 ): Resolver {
   const { transport, upstream, manifests, resolutions, site, mayShare, logger } = components;
+  const { origins, provesAccess } = components;
   const questions = createCoalescer<Resolution>();
   const fetches = createCoalescer<SiteResolution>();
 
   function ranked(question: Question): PeerIdString[] {
     const key = `${question.repository}:${question.name}`;
     return rank([transport.self, ...transport.members()], key);
+  }
+
+  /** Known from elsewhere alone, it has to take the way that it would take if it weren't here. */
+  function isHidden(repository: Repository, { name }: Question): boolean {
+    return isDigest(name) && origins.hides(name, repository);
   }
 
   /** What this member has of it, of whatever age. What can't be read is not known: others can still be asked. */
@@ -109,7 +119,17 @@ export function createResolver(
     );
   }
 
-  async function keep(question: Question, { manifest, ageMs }: SiteResolution): Promise<void> {
+  async function keep(
+    repository: Repository,
+    question: Question,
+    { manifest, ageMs }: SiteResolution,
+  ): Promise<void> {
+    try {
+      await origins.arriving(manifest.digest, repository);
+    } catch (error) {
+      logger.warn({ error }, "where a manifest is from could not be noted, and it is not kept");
+      return;
+    }
     await manifests.put(manifest);
     if (isDigest(question.name)) return;
     try {
@@ -132,8 +152,8 @@ export function createResolver(
         const resolution = { manifest, ageMs: 0 };
         // Its digest is not that of its bytes, so that it can be no blob of the store.
         if (isSchema1(manifest.mediaType)) return resolution;
-        await keep(question, resolution);
-        if (mayShare(repository)) {
+        await keep(repository, question, resolution);
+        if (mayShare(repository) && !provesAccess(repository)) {
           const keepers = ranked(question).slice(0, KEEPERS);
           site.keepAt(
             keepers.filter((peer) => peer !== transport.self),
@@ -202,13 +222,14 @@ export function createResolver(
     question: Question,
     signal: AbortSignal,
   ): Promise<Resolution> {
-    const own = await known(question);
+    const hidden = isHidden(repository, question);
+    const own = hidden ? undefined : await known(question);
     if (own !== undefined && fresh(question, own)) return toResolution(own, false, "store");
     const shared = mayShare(repository) && transport.members().length > 0;
     if (shared) {
       const found = await askSite(question, { signal });
-      if (found !== undefined && fresh(question, found)) {
-        await keep(question, found);
+      if (found !== undefined && !hidden && fresh(question, found)) {
+        await keep(repository, question, found);
         return toResolution(found, false, "site");
       }
     }
@@ -216,6 +237,7 @@ export function createResolver(
       const limitMs = own === undefined ? SITE_FALLBACK_MS : OWN_FALLBACK_MS;
       const limit = own !== undefined || shared ? deadline(limitMs, signal) : signal;
       const found = await fetch(repository, question, { signal: limit });
+      if (hidden) await origins.confirmed(found.manifest.digest, repository);
       return toResolution(found, false, "upstream");
     } catch (failure) {
       signal.throwIfAborted();
@@ -225,8 +247,8 @@ export function createResolver(
         ? await site.askKnown(ranked(question), question, { signal })
         : undefined;
       const newest = newer(own, others);
-      if (newest === undefined || newest.ageMs > settings.staleMaxMs) throw error;
-      if (newest !== own) await keep(question, newest);
+      if (newest === undefined || hidden || newest.ageMs > settings.staleMaxMs) throw error;
+      if (newest !== own) await keep(repository, question, newest);
       logger.info({ error, repository: question.repository }, "the registry can't be asked");
       return toResolution(newest, !isDigest(question.name), newest === own ? "store" : "site");
     }
@@ -241,7 +263,7 @@ export function createResolver(
       };
       options.signal?.throwIfAborted();
       // By far the most questions: whoever else asks, there is nothing to wait for together.
-      const own = await known(question);
+      const own = isHidden(repository, question) ? undefined : await known(question);
       if (own !== undefined && fresh(question, own)) return toResolution(own, false, "store");
       return await questions.run(
         [question.repository, question.name, ...question.accept].join(" "),
@@ -251,7 +273,9 @@ export function createResolver(
     },
     async answer(repository, question, lookup, options = {}) {
       const own = await known(question);
-      if (lookup === "known" || (own !== undefined && fresh(question, own))) return own;
+      // Nobody's login serves another where each has to show its own.
+      if (lookup === "known" || provesAccess(repository)) return own;
+      if (own !== undefined && fresh(question, own)) return own;
       const found = await fetch(repository, question, options);
       return isSchema1(found.manifest.mediaType) ? undefined : found;
     },

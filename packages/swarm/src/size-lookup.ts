@@ -13,6 +13,8 @@ export interface SizeLookupComponents {
   readonly peers: PeerClient;
   readonly upstream: Pick<Upstream, "headBlob" | "blob">;
   readonly shared: boolean;
+  /** Whether the registry alone is believed; members are asked all the same, so that it takes as long. @default false */
+  readonly byRegistry?: boolean;
 }
 
 /**
@@ -28,7 +30,7 @@ export async function lookUpSize(
   const told = components.shared
     ? await askMembers(components, repository, digest, options)
     : undefined;
-  if (told !== undefined) return told;
+  if (told !== undefined && components.byRegistry !== true) return told;
   try {
     const head = await components.upstream.headBlob(repository, digest, options);
     if (head.sizeBytes !== undefined) return head.sizeBytes;

@@ -31,6 +31,7 @@ import { type LedgerLog, openLedgerLog, sweepLedgers } from "./ledger-log.ts";
 import { createManifests } from "./manifests.ts";
 import { createSwarmMetrics } from "./metrics.ts";
 import { arrivingBlob, committedBlob, isStoreFailure, unstoredBlob } from "./open-blob.ts";
+import { loadOrigins, type Privacy } from "./origins.ts";
 import { createPeerClient } from "./peer-client.ts";
 import { createProofs } from "./proofs.ts";
 import { createRegistration } from "./registration.ts";
@@ -67,6 +68,8 @@ export interface SwarmComponents {
 export interface SwarmInit {
   /** Whether members may exchange what they pull from a repository. @default all */
   readonly mayShare?: (repository: Repository) => boolean;
+  /** Which repositories are not everybody's. @default none */
+  readonly privacy?: Privacy;
   readonly resolve?: Partial<ResolverSettings>;
   /** Whether a registry is read over TLS. @default all */
   readonly overTls?: (registry: RegistryHost) => boolean;
@@ -88,6 +91,8 @@ export async function createSwarm(
   const solo = createSoloTransport(transport.self);
   const metrics = createSwarmMetrics(components.metrics);
   const sharing = await loadSharing(store, init.mayShare ?? (() => true));
+  const privacy = init.privacy ?? OPEN;
+  const origins = await loadOrigins(store, privacy);
   await sweepLedgers(store);
   const conduct = await loadConduct({ store, clock, logger, metrics, auditLog });
   const peers = createPeerClient(transport, clock);
@@ -125,6 +130,8 @@ export async function createSwarm(
   const resolutions = createResolutions(store, clock);
   const site = createSiteRecords({ transport, peers, logger });
   const { shares } = sharing;
+  const gives = (digest: Digest, repository: string): boolean =>
+    shares(digest) && !origins.hidesFromMembers(digest, repository);
 
   const directory = createDirectory({
     transport,
@@ -133,7 +140,7 @@ export async function createSwarm(
     clock,
     random,
     logger,
-    shares,
+    gives,
     audits,
     conduct,
   });
@@ -144,7 +151,7 @@ export async function createSwarm(
     clock,
     random,
     logger,
-    shares,
+    gives,
     audits,
     conduct,
   });
@@ -157,6 +164,8 @@ export async function createSwarm(
       resolutions,
       site,
       mayShare: sharing.mayShare,
+      provesAccess: privacy.provesAccess,
+      origins,
       clock,
       logger,
     },
@@ -185,6 +194,8 @@ export async function createSwarm(
       uploads,
       uplink,
       sharing,
+      origins,
+      gives,
       proofs,
       store,
       transferOf: (digest) => transfers.get(digest),
@@ -229,6 +240,15 @@ export async function createSwarm(
     );
   }
 
+  /** What is known from other, private repositories alone is here only once the registry has said so of this one. */
+  async function admit({ digest, repository }: BlobRequest, options: AbortOptions): Promise<void> {
+    if (!origins.hides(digest, repository)) return;
+    const shared = sharing.mayShare(repository);
+    const lookup = { transport, peers, upstream, shared, byRegistry: true };
+    await lookUpSize(lookup, repository, digest, options);
+    await origins.confirmed(digest, repository);
+  }
+
   async function putEmpty(digest: Digest, repository: Repository): Promise<void> {
     const nothing = new Uint8Array(0);
     if (digestOf(nothing, digestAlgorithm(digest)) !== digest)
@@ -261,6 +281,7 @@ export async function createSwarm(
     if (store.stat(digest) !== undefined) return undefined;
     const shared = sharing.mayShare(repository);
     if (!shared) await sharing.withhold(digest);
+    await origins.arriving(digest, repository);
     const ingest = await store.openIngest({ digest, sizeBytes });
     const isShared = shared && shares(digest);
     let ledgerLog: LedgerLog | undefined;
@@ -348,6 +369,7 @@ export async function createSwarm(
 
   async function open(request: BlobRequest, options: AbortOptions = {}): Promise<OpenBlob> {
     const { digest, repository } = request;
+    await admit(request, options);
     const here = await openCommitted(digest, options);
     if (here !== undefined) return here;
     const sizeBytes = await sizeOf(request, options);
@@ -400,6 +422,7 @@ export async function createSwarm(
     open,
     async stat(request, options = {}) {
       const { digest } = request;
+      await admit(request, options);
       return store.stat(digest) ?? { digest, sizeBytes: await sizeOf(request, options) };
     },
     lastCopies: createKeepers({ transport, peers, shares, logger }).lastCopies,
@@ -436,9 +459,12 @@ export async function createSwarm(
         [...transfers.values()].map(async (transfer) => await transfer[Symbol.asyncDispose]()),
       );
       await uploads[Symbol.asyncDispose]();
+      origins[Symbol.dispose]();
     },
   };
 }
+
+const OPEN: Privacy = { isPrivate: () => false, provesAccess: () => false };
 
 function partialOf(
   transfer: Transfer | undefined,

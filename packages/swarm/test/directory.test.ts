@@ -28,7 +28,7 @@ function directory() {
     audits: { sync: async () => undefined },
     conduct: { mayLease: () => true, trusts: () => true },
     logger: silentLogger,
-    shares: () => true,
+    gives: () => true,
   });
 }
 

@@ -44,7 +44,11 @@ export function certificateFolders(environment: {
 
 export function createCertificates(
   components: { readonly clock: Clock; readonly logger: Logger },
-  init: { readonly folders: readonly string[] },
+  init: {
+    readonly folders: readonly string[];
+    /** Show no certificate of this machine. @default false */
+    readonly asNobody?: boolean | undefined;
+  },
 ): Certificates {
   const { clock, logger } = components;
   const known = new Map<string, { atMs: number; certificates: Promise<OwnCertificates> }>();
@@ -70,8 +74,9 @@ export function createCertificates(
     let client: OwnCertificates["client"];
     if (settings.caFile !== undefined)
       authorities.push(await readAuthority(registry, settings.caFile, "caFile must name"));
-    if (settings.clientCertFile !== undefined && settings.clientKeyFile !== undefined)
-      client = await readPair(registry, settings.clientCertFile, settings.clientKeyFile);
+    const { clientCertFile, clientKeyFile } = settings;
+    if (init.asNobody !== true && clientCertFile !== undefined && clientKeyFile !== undefined)
+      client = await readPair(registry, clientCertFile, clientKeyFile);
     for (const root of init.folders)
       for (const host of hostsOf(endpoint)) {
         const files = await filesOf(join(root, host));
@@ -79,7 +84,7 @@ export function createCertificates(
           if (file.endsWith(".crt"))
             authorities.push(await readAuthority(registry, file, "a .crt file there must be"));
         const cert = files.find((file) => file.endsWith(".cert"));
-        if (cert !== undefined)
+        if (cert !== undefined && init.asNobody !== true)
           client ??= await readPair(registry, cert, cert.replace(/\.cert$/, ".key"));
       }
     return {

@@ -29,6 +29,7 @@ export { createEnvironmentCredentials, firstOf } from "./environment-credentials
 export { isReadOverTls } from "./endpoints.ts";
 export { isPassing } from "./failures.ts";
 export { createUpstreamMetrics, type UpstreamMetrics } from "./metrics.ts";
+export { createOwnAccess, type OwnAccess } from "./own-access.ts";
 export type { PullLimit } from "./pull-limit.ts";
 export type { RetryPolicy } from "./retry.ts";
 export type { RegistrySettings } from "./settings.ts";

@@ -205,7 +205,8 @@ function blobKey(repository: Repository, digest: Digest): string {
   return `${formatRepository(repository)}@${digest}`;
 }
 
-function targetOf({ endpoint, namePrefix }: Source, repository: Repository): Target {
+/** What a source has of a registry's repository. Pure. */
+export function targetOf({ endpoint, namePrefix }: Source, repository: Repository): Target {
   const name = parseRepositoryName(`${namePrefix}${repository.name}`);
   return { endpoint, repository: { registry: endpoint.registry, name } };
 }

@@ -76,6 +76,8 @@ export interface UpstreamInit {
   readonly proxyEnvironment?: Readonly<Record<string, string | undefined>> | undefined;
   /** @default none: every registry is asked as nobody */
   readonly credentials?: Credentials | undefined;
+  /** Show registries neither a login nor a certificate, as a stranger would ask. @default false */
+  readonly asNobody?: boolean | undefined;
   /** Dial private and local addresses for every registry, for sites whose registries are private. @default false */
   readonly allowPrivate?: boolean | undefined;
   /** The file that holds `registries`, for messages. @default "the configuration" */
@@ -106,7 +108,7 @@ export function createUpstream(components: UpstreamComponents, init: UpstreamIni
       lookup: components.lookup,
       certificates: createCertificates(
         { clock, logger },
-        { folders: init.certificateFolders ?? [] },
+        { folders: init.certificateFolders ?? [], asNobody: init.asNobody },
       ),
       proxyFor: createProxyChoice(init.proxyEnvironment ?? {}),
       received: metrics.received,
@@ -136,7 +138,8 @@ export function createUpstream(components: UpstreamComponents, init: UpstreamIni
     }
   };
   const tokens = createTokens({ clock, send: askTokenServer });
-  const authorizer = createAuthorizer({ tokens, credentials: init.credentials ?? anonymous });
+  const credentials = init.asNobody === true ? anonymous : (init.credentials ?? anonymous);
+  const authorizer = createAuthorizer({ tokens, credentials });
   const registries = init.registries ?? {};
   const sources = createSources({ clock, logger }, registries);
   const requests = createRegistryRequests({

@@ -12,6 +12,7 @@ import {
 } from "@shoal/oci";
 import { type AuditLog, type Clock, hasCode, type Logger, noAuditLog } from "@shoal/runtime";
 import type { Swarm } from "@shoal/swarm";
+import type { MirrorGate } from "../access/mirror-gate.ts";
 import { requestUrl } from "../request-url.ts";
 import { createAnswerDeadline } from "./answer-deadline.ts";
 import { clientAbort, failureOf, sendError } from "./answers.ts";
@@ -29,6 +30,8 @@ import { createSizes } from "./sizes.ts";
 
 export interface MirrorComponents {
   readonly swarm: Pick<Swarm, "resolve" | "open" | "stat">;
+  /** Has to let each request pass. @default it does */
+  readonly gate?: MirrorGate;
   readonly names: Pick<ImageNames, "resolved">;
   readonly documents: Documents;
   readonly clock: Clock;
@@ -178,6 +181,7 @@ export function createMirror(components: MirrorComponents): Mirror {
     clients.seen(exchange.request.headers["user-agent"]);
     const repository = resolveNaming(asked.name, query.get("ns") ?? undefined);
     query.delete("ns");
+    await components.gate?.(exchange.request, repository, asked, { signal });
     switch (asked.kind) {
       case "manifest":
         await recordPull(

@@ -1,0 +1,157 @@
+import { type Digest, formatRepository, type Repository, type Tag } from "@shoal/oci";
+import {
+  type AbortOptions,
+  type Clock,
+  createCoalescer,
+  hasCode,
+  limitTime,
+  type Logger,
+  makeRoom,
+} from "@shoal/runtime";
+import type { RecordTable, Store } from "@shoal/store";
+import { isPassing, type Upstream } from "@shoal/upstream";
+import { askFor, type Subject } from "./subject.ts";
+
+export interface AccessProofsInit {
+  /** A proof is not asked for again for this long. Milliseconds. */
+  readonly provenMs: number;
+  /** With the registry out of reach, a proof holds for this long. Milliseconds. */
+  readonly graceMs: number;
+  /** Repositories of which this machine has to prove that it may read them. */
+  readonly provesAccess: (repository: Repository) => boolean;
+}
+
+/** Proofs that this machine may read a repository, by the registry's own answers to it. */
+export interface AccessProofs {
+  /**
+   * Returns when the registry has lately given of the repository to this machine, or has not refused and can't be
+   * asked. Asks for what is wanted, or for what was given last. @throws what Upstream throws, where it refuses
+   */
+  prove(repository: Repository, wanted: Subject, options?: AbortOptions): Promise<void>;
+}
+
+interface Proof {
+  /** The manifest that was given last. */
+  readonly name?: Tag | Digest | undefined;
+  /** By the wall clock: it outlives the process. */
+  readonly atMs: number;
+}
+
+const MOST = 10_000;
+/** With a proof to fall back to, the registry has this long. Milliseconds. */
+const FALLBACK_MS = 8000;
+/** Out of reach, it is not asked again for this long. Milliseconds. */
+const REST_MS = 10_000;
+const REFUSALS = [
+  "ERR_UPSTREAM_NOT_FOUND",
+  "ERR_UPSTREAM_UNAUTHORIZED",
+  "ERR_UPSTREAM_DENIED",
+] as const;
+
+/** Loads what was proven before. */
+export async function loadAccessProofs(
+  components: {
+    readonly store: Pick<Store, "table" | "on">;
+    readonly upstream: Pick<Upstream, "headManifest" | "manifest" | "blob" | "tags">;
+    readonly clock: Clock;
+    readonly logger: Logger;
+  },
+  init: AccessProofsInit,
+): Promise<AccessProofs> {
+  const { upstream, clock, logger } = components;
+  const table: RecordTable<Proof> = components.store.table("proofs");
+  const proofs = new Map<string, Proof>();
+  const load = async (): Promise<void> => {
+    for await (const [key, proof] of table.entries()) if (!proofs.has(key)) proofs.set(key, proof);
+  };
+  await load();
+  components.store.on("indexOpened", () => {
+    load().catch((error: unknown) => {
+      logger.warn({ error }, "proofs of access could not be read");
+    });
+  });
+  /** By the monotonic clock: a wall clock that is put back makes nothing fresh again. */
+  const freshUntilMs = new Map<string, number>();
+  const questions = createCoalescer<void>();
+
+  function rest(key: string, forMs: number): void {
+    freshUntilMs.delete(key);
+    makeRoom(freshUntilMs, MOST);
+    freshUntilMs.set(key, clock.now() + forMs);
+  }
+
+  async function keep(key: string, proof: Proof): Promise<void> {
+    proofs.delete(key);
+    makeRoom(proofs, MOST);
+    proofs.set(key, proof);
+    rest(key, init.provenMs);
+    await table.put(key, proof);
+  }
+
+  async function forget(key: string): Promise<void> {
+    freshUntilMs.delete(key);
+    if (proofs.delete(key)) await table.delete(key);
+  }
+
+  /** Asks for one after the other until something is given. */
+  async function ask(
+    repository: Repository,
+    subjects: readonly Subject[],
+    options: AbortOptions,
+  ): Promise<void> {
+    const key = formatRepository(repository);
+    let refusal: unknown;
+    for (const subject of subjects)
+      try {
+        await askFor(upstream, repository, subject, options);
+        const name = subject.kind === "manifest" ? subject.name : proofs.get(key)?.name;
+        await keep(key, { name, atMs: clock.wallNow() }).catch((error: unknown) => {
+          logger.warn({ error }, "a proof of access could not be kept");
+        });
+        return;
+      } catch (error) {
+        if (!hasCode(error, ...REFUSALS)) throw error;
+        // What is wanted may be missing; what was given before may be deleted.
+        refusal ??= error;
+      }
+    await forget(key);
+    throw refusal;
+  }
+
+  async function renew(
+    repository: Repository,
+    wanted: Subject,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const key = formatRepository(repository);
+    const last = proofs.get(key);
+    const known: Subject[] =
+      last?.name === undefined ? [] : [{ kind: "manifest", name: last.name }];
+    const subjects = wanted.kind === "manifest" ? [wanted, ...known] : [...known, wanted];
+    const isWithin = last !== undefined && Math.abs(clock.wallNow() - last.atMs) <= init.graceMs;
+    using limit = isWithin ? limitTime(clock, FALLBACK_MS, signal) : undefined;
+    try {
+      await ask(repository, subjects, { signal: limit?.signal ?? signal });
+    } catch (error) {
+      signal.throwIfAborted();
+      const isOutOfReach = isPassing(error) || limit?.signal.aborted === true;
+      if (!isOutOfReach || !isWithin) throw error;
+      rest(key, Math.min(REST_MS, init.provenMs));
+      logger.info({ error, repository: key }, "an older proof of access has to do");
+    }
+  }
+
+  return {
+    async prove(repository, wanted, options = {}) {
+      if (!init.provesAccess(repository)) return;
+      const key = formatRepository(repository);
+      if ((freshUntilMs.get(key) ?? 0) > clock.now()) return;
+      const what = wanted.kind === "tags" ? "" : wanted.name;
+      await questions.run(
+        `${key} ${wanted.kind} ${what}`,
+        async (signal) => await renew(repository, wanted, signal),
+        options,
+      );
+    },
+  };
+}
