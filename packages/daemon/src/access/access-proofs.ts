@@ -23,6 +23,8 @@ export interface AccessProofsInit {
 
 /** Proofs that this machine may read a repository, by the registry's own answers to it. */
 export interface AccessProofs {
+  /** Whether this machine has to prove that it may read the repository. */
+  isNeeded(repository: Repository): boolean;
   /**
    * Returns when the registry has lately given of the repository to this machine, or has not refused and can't be
    * asked. Asks for what is wanted, or for what was given last. @throws what Upstream throws, where it refuses
@@ -142,6 +144,7 @@ export async function loadAccessProofs(
   }
 
   return {
+    isNeeded: init.provesAccess,
     async prove(repository, wanted, options = {}) {
       if (!init.provesAccess(repository)) return;
       const key = formatRepository(repository);

@@ -13,6 +13,8 @@ const MOST = 10_000;
 export interface GuardedRepositories {
   /** Finds out about a repository; one whose login or certificate can't be read counts as guarded. Throws the signal's reason. */
   learn(repository: Repository, options?: AbortOptions): Promise<boolean>;
+  /** Whether it was found out lately that it is not, as of most repositories: then nothing has to be waited for. */
+  isKnownOpen(repository: Repository): boolean;
   /** What is known of it. */
   isGuarded(repository: Repository): boolean;
   /** It is about to be read by this machine's login: it stays guarded when that login is gone. */
@@ -62,6 +64,10 @@ export async function loadGuardedRepositories(components: {
       learned.set(name, { guarded, atMs: clock.now() });
       return guarded;
     },
+    isKnownOpen(repository) {
+      const last = learned.get(formatRepository(repository));
+      return last !== undefined && !last.guarded && clock.now() - last.atMs < LEARNED_MS;
+    },
     isGuarded(repository) {
       const name = formatRepository(repository);
       return !isOpen(name) && (noted.has(name) || learned.get(name)?.guarded === true);
@@ -70,6 +76,7 @@ export async function loadGuardedRepositories(components: {
       const name = formatRepository(repository);
       if (noted.has(name)) return;
       noted.add(name);
+      learned.delete(name);
       try {
         await table.put(name, true, { durable: true });
       } catch (error) {

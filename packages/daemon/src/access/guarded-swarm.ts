@@ -13,6 +13,11 @@ export function createGuardedSwarm(
   swarm: Swarm,
   { guarded, proofs }: { readonly guarded: GuardedRepositories; readonly proofs: AccessProofs },
 ): Pick<Swarm, "resolve" | "open" | "stat"> {
+  /** Of most repositories there is nothing to wait for, and a promise would cost more than to know it. */
+  function isReady(repository: Repository): boolean {
+    return guarded.isKnownOpen(repository) && !proofs.isNeeded(repository);
+  }
+
   async function prepare(
     repository: Repository,
     subject: Subject,
@@ -23,15 +28,17 @@ export function createGuardedSwarm(
   }
   return {
     async resolve(repository, name, options) {
-      await prepare(repository, { kind: "manifest", name }, options);
+      if (!isReady(repository)) await prepare(repository, { kind: "manifest", name }, options);
       return await swarm.resolve(repository, name, options);
     },
     async open(request, options) {
-      await prepare(request.repository, { kind: "blob", name: request.digest }, options);
+      const { repository, digest } = request;
+      if (!isReady(repository)) await prepare(repository, { kind: "blob", name: digest }, options);
       return await swarm.open(request, options);
     },
     async stat(request, options) {
-      await prepare(request.repository, { kind: "blob", name: request.digest }, options);
+      const { repository, digest } = request;
+      if (!isReady(repository)) await prepare(repository, { kind: "blob", name: digest }, options);
       return await swarm.stat(request, options);
     },
   };

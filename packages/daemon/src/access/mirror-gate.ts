@@ -11,15 +11,16 @@ import { askFor, type Subject } from "./subject.ts";
 type AskedOf = Extract<DistributionRequest, { kind: "manifest" | "blob" | "tags" | "referrers" }>;
 
 /**
- * Lets a request to the mirror pass, or throws what the registry answers to strangers: who may not read a
- * repository hears of it what they would hear from the registry itself, in the same time.
+ * Lets a request to the mirror pass, at once or when the promise resolves, or throws what the registry answers to
+ * strangers: who may not read a repository hears of it what they would hear from the registry itself, in the same
+ * time.
  */
 export type MirrorGate = (
   request: IncomingMessage,
   repository: Repository,
   asked: AskedOf,
   options: AbortOptions,
-) => Promise<void>;
+) => Promise<void> | undefined;
 
 export function createMirrorGate(components: {
   readonly guarded: GuardedRepositories;
@@ -59,12 +60,23 @@ export function createMirrorGate(components: {
     guarded.opened(repository);
   }
 
-  return async (request, repository, asked, options) => {
+  async function check(
+    request: IncomingMessage,
+    repository: Repository,
+    asked: AskedOf,
+    options: AbortOptions,
+  ): Promise<void> {
     await admit(request, repository, asked, options);
     // What is kept of lists has not come by the swarm, which has manifests and blobs proven.
     if (asked.kind === "tags" || asked.kind === "referrers")
       await proofs.prove(repository, { kind: "tags" }, options);
-  };
+  }
+
+  // Of most repositories there is nothing to wait for, and a promise would cost more than to know it.
+  return (request, repository, asked, options) =>
+    guarded.isKnownOpen(repository) && !proofs.isNeeded(repository)
+      ? undefined
+      : check(request, repository, asked, options);
 }
 
 const REFUSALS = [

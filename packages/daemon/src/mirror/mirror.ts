@@ -181,7 +181,8 @@ export function createMirror(components: MirrorComponents): Mirror {
     clients.seen(exchange.request.headers["user-agent"]);
     const repository = resolveNaming(asked.name, query.get("ns") ?? undefined);
     query.delete("ns");
-    await components.gate?.(exchange.request, repository, asked, { signal });
+    const passing = components.gate?.(exchange.request, repository, asked, { signal });
+    if (passing !== undefined) await passing;
     switch (asked.kind) {
       case "manifest":
         await recordPull(

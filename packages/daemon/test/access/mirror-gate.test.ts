@@ -119,6 +119,14 @@ describe("a repository that this machine's login opens", () => {
     expect(s.registry.requests).toEqual([]);
   });
 
+  it("is open where the registry gives a blob of it to everybody", async () => {
+    await using s = await scene({ kind: "bearer" });
+    const [layer] = s.registry.addImage("library/app", "v1", [300_000]).layers;
+    const given = await s.ask(`library/app/blobs/${layer!.digest}`, STRANGER);
+    expect(Buffer.from(await given.arrayBuffer()).equals(layer!.bytes)).toBe(true);
+    expect((await s.ask("library/app/tags/list", STRANGER)).status).toBe(200);
+  });
+
   it("gives nothing under the name of a repository that is open", async () => {
     await using s = await scene();
     const content = randomBytes(100_000);
