@@ -1,6 +1,7 @@
 import { type Digest, formatRepository, type Repository, type Tag } from "@shoal/oci";
 import {
   type AbortOptions,
+  type AuditLog,
   type Clock,
   createCoalescer,
   hasCode,
@@ -55,12 +56,13 @@ export async function loadAccessProofs(
   components: {
     readonly store: Pick<Store, "table" | "on">;
     readonly upstream: Pick<Upstream, "headManifest" | "manifest" | "blob" | "tags">;
+    readonly audit: AuditLog;
     readonly clock: Clock;
     readonly logger: Logger;
   },
   init: AccessProofsInit,
 ): Promise<AccessProofs> {
-  const { upstream, clock, logger } = components;
+  const { upstream, audit, clock, logger } = components;
   const table: RecordTable<Proof> = components.store.table("proofs");
   const proofs = new Map<string, Proof>();
   const load = async (): Promise<void> => {
@@ -117,6 +119,8 @@ export async function loadAccessProofs(
         refusal ??= error;
       }
     await forget(key);
+    const { registry } = repository;
+    audit.record({ kind: "deny", at: "upstream", reason: "private", who: registry, what: key });
     throw refusal;
   }
 

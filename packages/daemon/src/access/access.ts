@@ -59,7 +59,7 @@ export async function createAccess(
     { clock, logger: silentLogger, metrics: noMetrics },
     { ...init.upstream, asNobody: true },
   );
-  const proofs = await loadAccessProofs({ store, upstream, clock, logger }, init.proofs);
+  const proofs = await loadAccessProofs({ store, upstream, audit, clock, logger }, init.proofs);
   const isPrivate = (repository: Repository): boolean =>
     provesAccess(repository) || guarded.isGuarded(repository);
   const identify = createIdentifyCaller({ uid: init.uid, hasSecret });

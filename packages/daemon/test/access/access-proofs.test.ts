@@ -1,5 +1,5 @@
 import { isDigest, parseReference, type Tag } from "@shoal/oci";
-import { CodedError, silentLogger } from "@shoal/runtime";
+import { type AuditEvent, CodedError, silentLogger } from "@shoal/runtime";
 import { createManualClock } from "@shoal/runtime/testing";
 import { createMemoryStore, type Store } from "@shoal/store";
 import type { Upstream } from "@shoal/upstream";
@@ -23,11 +23,13 @@ describe("proofs of access", () => {
   /** What the registry says of each question: thrown when it is an error. */
   let answers: Record<string, CodedError | undefined> = {};
   let asked: string[] = [];
+  let denied: AuditEvent[] = [];
   beforeEach(() => {
     store = createMemoryStore();
     clock = createManualClock(1_000_000);
     answers = {};
     asked = [];
+    denied = [];
   });
 
   async function answer(question: string): Promise<void> {
@@ -41,6 +43,7 @@ describe("proofs of access", () => {
         store,
         clock,
         logger: silentLogger,
+        audit: { record: (event) => denied.push(event) },
         upstream: {
           async headManifest(_repository, name) {
             await answer(`manifest ${name}`);
@@ -86,10 +89,12 @@ describe("proofs of access", () => {
     await expect(proofs.prove(repository, blob)).rejects.toMatchObject({
       code: "ERR_UPSTREAM_DENIED",
     });
+    expect(denied).toMatchObject([{ reason: "private", what: "registry.test/team/app" }]);
     answers = { "*": unreachable() };
     await expect(proofs.prove(repository, blob)).rejects.toMatchObject({
       code: "ERR_UPSTREAM_UNREACHABLE",
     });
+    expect(denied).toHaveLength(1);
   });
 
   it("does not take a name that is missing for a refusal of everything", async () => {
