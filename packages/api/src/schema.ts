@@ -99,6 +99,8 @@ export const PeerSchema = z.object({
   strikes: z.number().int().nonnegative(),
   /** Those within a day, and those that it is banned for; absent when there are none. */
   falseBlobs: z.array(FalseBlobSchema).optional(),
+  /** What its certificate calls it, while it is up. */
+  name: z.string().optional(),
   /** Label of its zone, while it is up. */
   zone: z.string().optional(),
   /** Nothing is taken from it before. */

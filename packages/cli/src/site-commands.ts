@@ -132,7 +132,7 @@ function memberLines(list: MemberList, columns: number): string[] {
     ? "the token admits: `shoal site init` gives the site a key, and its members names"
     : tokenEndedAt === undefined
       ? "certificates admit, and still the token; `shoal site end-token` ends that"
-      : `certificates admit, the token ended at ${tokenEndedAt}`;
+      : `only certificates admit, since ${tokenEndedAt}`;
   return [...lines, ...wrap(plain(`site ${site.slice(0, SHORT_ID)}: ${admission}`), columns)];
 }
 

@@ -152,9 +152,11 @@ export function peerLines(
   if (peers.length === 0)
     return ["no peers yet: run `shoal token` here and `shoal join` on another machine"];
   const zoned = zone !== undefined || peers.some((peer) => peer.zone !== undefined);
+  const named = peers.some((peer) => peer.name !== undefined);
   const rows = (whole: boolean): string[][] =>
-    peers.map(({ id, state, addresses, source, lastSeenAt, zone: label }) => [
+    peers.map(({ id, state, addresses, source, lastSeenAt, name, zone: label }) => [
       state,
+      ...(named ? [name ?? ""] : []),
       // Peer ids begin alike, and differ at their ends.
       whole ? id : id.slice(-SHORT_ID),
       ...(zoned ? [label ?? ""] : []),
@@ -162,11 +164,19 @@ export function peerLines(
       source,
       state === "up" || lastSeenAt === undefined ? "" : formatAge(lastSeenAt, nowMs),
     ]);
-  const head = ["STATE", "PEER", ...(zoned ? ["ZONE"] : []), "ADDRESS", "FOUND BY", "LAST SEEN"];
+  const head = [
+    "STATE",
+    ...(named ? ["NAME"] : []),
+    "PEER",
+    ...(zoned ? ["ZONE"] : []),
+    "ADDRESS",
+    "FOUND BY",
+    "LAST SEEN",
+  ];
   const whole = safeTable([head, ...rows(true)], Number.POSITIVE_INFINITY);
   const lines = whole.every((line) => line.length <= columns)
     ? whole
-    : safeTable([head, ...rows(false)], columns, zoned ? [4, 5] : [3, 4]);
+    : safeTable([head, ...rows(false)], columns, [head.length - 2, head.length - 1]);
   const notes = peers.map((peer) => {
     const text = conductText(peer);
     return text === undefined ? [] : note(text, columns);

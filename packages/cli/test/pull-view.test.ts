@@ -79,6 +79,16 @@ test("peers show their zones where there are any", () => {
   expect(lines.at(-1)).toBe("this machine is me in zone rack1");
 });
 
+test("peers show their names where any has one", () => {
+  const peer: Peer = { id: "p", state: "up", addresses: [], source: "mdns", strikes: 0 };
+  expect(peerLines({ self: "me", peers: [peer] }, 80, START).join("\n")).not.toContain("NAME");
+  const named = { ...peer, name: "store-7" };
+  const lines = peerLines({ self: "me", peers: [named, peer] }, 80, START);
+  expect(lines[0]).toMatch(/^STATE +NAME +PEER +ADDRESS/);
+  expect(lines[1]).toMatch(/^up +store-7 +p /);
+  expect(lines[2]).toMatch(/^up +p /);
+});
+
 const bytes = fc.nat({ max: 2 ** 40 });
 const anyLayer = fc
   .record({

@@ -98,6 +98,7 @@ export function peersOf({ network, swarm }: Pick<StatusSources, "network" | "swa
       source,
       lastSeenAt: new Date(lastSeenMs).toISOString(),
       ...conductOf(suspects.get(id)),
+      ...nameField(network, id),
       ...zoneField(network, id),
     })),
   };
@@ -105,6 +106,11 @@ export function peersOf({ network, swarm }: Pick<StatusSources, "network" | "swa
 
 function loginsField({ files, helpers }: LoginSources): Status["logins"] {
   return { files: [...files], helpers: [...helpers] };
+}
+
+function nameField(network: Network, peer: Network["self"]): { name?: string } {
+  const name = network.certificateOf(peer)?.name;
+  return name === undefined ? {} : { name };
 }
 
 function zoneField(network: Network, peer: Network["self"]): { zone?: string } {

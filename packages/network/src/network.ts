@@ -157,6 +157,11 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     const now = (): number => clock.wallNow();
     credentials = createCredentials({ self, record: kept, tokenKey, now });
     const { site } = credentials;
+    if (kept.certificate !== undefined && credentials.certificate === undefined)
+      logger.warn(
+        { site: site.id },
+        "the certificate that was kept is another machine's; run `shoal join` with a join token of this one's own",
+      );
     running = new AbortController();
     finder = createFinder(components, {
       self,

@@ -36,7 +36,7 @@ export async function readPrivateFile(file: PrivateFile): Promise<unknown> {
  * @throws ERR_SITE_FILE
  */
 export async function writePrivateFile(file: PrivateFile, value: unknown): Promise<void> {
-  const temporary = `${file.path}.${process.pid}.tmp`;
+  const temporary = `${file.path}.tmp`;
   try {
     await mkdir(dirname(file.path), { recursive: true, mode: 0o700 });
     await rm(temporary, { force: true });

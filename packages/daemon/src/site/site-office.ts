@@ -105,6 +105,7 @@ export function createSiteOffice(components: SiteOfficeComponents): SiteOffice {
     key: SiteKey,
     name: string,
     afterMs: number,
+    notices: readonly Uint8Array[] = [],
   ): Promise<SiteMade> {
     const to = { site: id, peer: network.self, name, roles: ["member", "issuer"] };
     const certificate = issuing.issue(key, to, afterMs);
@@ -112,7 +113,7 @@ export function createSiteOffice(components: SiteOfficeComponents): SiteOffice {
       site: { id, serviceTag, prologue },
       publicKey: key.publicKey,
       certificate: certificate.document,
-      notices: [],
+      notices,
     });
     logger.info({ site: id, keyFile: keyFile.path }, "this machine is an issuer of the site");
     return { site: id, name, notAfter: iso(certificate.notAfterMs), keyFile: keyFile.path };
@@ -143,8 +144,11 @@ export function createSiteOffice(components: SiteOfficeComponents): SiteOffice {
         return await becomeAnother(current.site, current.publicKey, name);
       const site = current?.site ?? siteOf(createSiteToken());
       const key = await keyFile.create(site.id);
+      // Nobody has the token that a new site's name was made from.
+      const ended = [signTokenEnd(key, site.id, Math.floor(clock.wallNow()))];
+      const notices = current === undefined ? ended : [];
       try {
-        return await become(site, key, name ?? machineName(), 0);
+        return await become(site, key, name ?? machineName(), 0, notices);
       } catch (error) {
         // It is nobody's key yet, and would be in the way of the next.
         await keyFile.remove();

@@ -11,9 +11,12 @@ interface Machine extends AsyncDisposable {
   address(): Promise<string>;
 }
 
-async function createMachine(peers: readonly string[] = []): Promise<Machine> {
+async function createMachine(
+  peers: readonly string[] = [],
+  change: Parameters<typeof createTestDaemon>[0] = {},
+): Promise<Machine> {
   const swarm = { listen: ["127.0.0.1"], port: 0, bulkPort: 0, mdns: false, peers: [...peers] };
-  const daemon = await createTestDaemon({ swarm });
+  const daemon = await createTestDaemon({ swarm, ...change });
   const api = createApiClient({ socketPath: daemon.socket });
   return {
     daemon,
@@ -54,7 +57,8 @@ describe("a site with certificates", () => {
     expect(await second.api.join({ token })).toMatchObject({ outcome: "already-member" });
     await until(isUp(first, 1));
     expect((await second.api.status()).certificate).toMatchObject({ name: "second" });
-    const { members } = await first.api.site.members();
+    const { members, tokenEndedAt } = await first.api.site.members();
+    expect(tokenEndedAt).toBeDefined();
     expect(members).toMatchObject([
       { name: "first", roles: ["member", "issuer"], state: "up" },
       { name: "second", roles: ["member"], state: "up" },
@@ -95,7 +99,7 @@ describe("a site with certificates", () => {
       expect.objectContaining({ name: "second", state: "up" }),
     );
     const kept = await readFile(join(third.daemon.configuration.state, "membership.json"), "utf8");
-    expect(JSON.parse(kept)).toMatchObject({ notices: [expect.any(String)] });
+    expect(JSON.parse(kept)).toMatchObject({ notices: [expect.any(String), expect.any(String)] });
   });
 
   it("gives nothing while its key is away, and goes on when it is back", async () => {
@@ -120,6 +124,27 @@ describe("a site with certificates", () => {
     await using third = await createMachine([await second.address()]);
     expect(await third.api.join({ token: other.token })).toMatchObject({ outcome: "joined" });
     await until(isUp(third, 2));
+  });
+
+  it("renews certificates in time, without a connection lost", { timeout: 40_000 }, async () => {
+    const site = { certificateDays: 9 / (24 * 3600) };
+    await using first = await createMachine([], { site });
+    await first.api.site.init({ name: "first" });
+    const { token } = await first.api.site.createToken({});
+    await using second = await createMachine([await first.address()]);
+    const { notAfter } = await second.api.join({ token, name: "second" });
+    await until(isUp(second, 1));
+    const counts = new Set<number>();
+    await until(async () => {
+      const { peersUp, certificate } = await second.api.status();
+      counts.add(peersUp);
+      return certificate!.notAfter > notAfter! && Date.now() > Date.parse(notAfter!);
+    }, 20_000);
+    expect([...counts]).toEqual([1]);
+    const { members } = await first.api.site.members();
+    expect(members.map(({ state }) => state)).toEqual(["up", "up"]);
+    for (const member of members)
+      expect(Date.parse(member.notAfter!)).toBeGreaterThan(Date.parse(notAfter!));
   });
 
   it("grows out of a site with a token, whose end waits for who has nothing else", {

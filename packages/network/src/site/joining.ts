@@ -88,13 +88,18 @@ export async function redeemJoinToken(
         await connection.newStream(JOIN_PROTOCOL, { signal }),
         JOINER_LIMITS,
       );
-      return await askToJoin(stream, {
-        token,
-        name: init.name,
-        self,
-        remote: peer,
-        now: () => clock.wallNow(),
-      });
+      try {
+        return await askToJoin(stream, {
+          token,
+          name: init.name,
+          self,
+          remote: peer,
+          now: () => clock.wallNow(),
+        });
+      } finally {
+        // The other side would wait for more, and so would the end of this host.
+        stream.abort(unreachable("has ended the exchange"));
+      }
     });
     turn = grant.catch(() => undefined);
     try {

@@ -15,7 +15,8 @@ function createTokens(site: KeyedSite) {
   return { token, keys, issuer: createIssuer(site, keys) };
 }
 
-describe("joining", () => {
+// Most of the time is waiting for nobody.
+describe.concurrent("joining", () => {
   it("gives a certificate to who has a join token, from among members that give none", async () => {
     const site = createKeyedSite();
     const { token, issuer } = createTokens(site);

@@ -116,6 +116,46 @@ describe("a revocation", () => {
     ]);
   });
 
+  it("ends what is under way, on both lanes and both ways", async () => {
+    const site = createKeyedSite();
+    await using a = await createCertified(site, { bulkPort: 0 });
+    await using b = await createCertified(site, {
+      bulkPort: 0,
+      peers: a.network.listenAddresses(),
+    });
+    await until(() => met(a.network, b.network));
+    let asked = 0;
+    for (const { network } of [a, b])
+      network.handle(async (_peer, lane, frame) => {
+        if (frame.length === 0) return [frame];
+        asked += lane === "bulk" ? 1 : 10;
+        return await new Promise<never>(() => undefined);
+      });
+    // The way over TLS is made by the first requests.
+    for (let i = 0; i < 5; i++) {
+      await a.network.request(b.network.self, "bulk", new Uint8Array());
+      await b.network.request(a.network.self, "bulk", new Uint8Array());
+    }
+    const pairs = [
+      [a.network, b.network],
+      [b.network, a.network],
+    ] as const;
+    const ended = pairs.flatMap(([from, to]) =>
+      (["control", "bulk"] as const).map(async (lane) => {
+        const error: unknown = await from
+          .request(to.self, lane, Buffer.from([1]))
+          .catch((failure: unknown) => failure);
+        return (error as { code?: string }).code;
+      }),
+    );
+    await until(() => asked === 22);
+    const startMs = performance.now();
+    const revocation = { peer: b.network.self, beforeMs: Date.now() };
+    await a.network.announce([signRevocation(site.key, site.site.id, revocation)]);
+    expect(await Promise.all(ended)).toEqual(Array(4).fill("ERR_PEER_UNREACHABLE"));
+    expect(performance.now() - startMs).toBeLessThan(1000);
+  });
+
   it("holds after a restart, and a newer certificate brings the machine back", async () => {
     const site = createKeyedSite();
     const identity = await createEphemeralIdentity();
@@ -186,6 +226,30 @@ describe("moving up from the token", () => {
     expect(downs).toBe(4);
     await delay(300);
     expect(met(a!, b!, _new.network)).toBe(true);
+  });
+});
+
+describe("a cloned disk", () => {
+  it("has no use for the certificate on it, and can be given one of its own", async () => {
+    const site = createKeyedSite();
+    await using a = await createCertified(site);
+    const peer = (await createEphemeralIdentity()).peerId;
+    await using clone = await createCertified(site, {
+      peers: a.network.listenAddresses(),
+      change: { peer },
+    });
+    await delay(300);
+    expect(clone.network.members()).toEqual([]);
+    expect(clone.network.credentials()?.certificate).toBeUndefined();
+    const times = { issuedAtMs: Date.now(), notAfterMs: Date.now() + 60_000 };
+    const certificate = site.certify(clone.network.self, times).document;
+    await clone.network.enter({
+      site: site.site,
+      publicKey: site.key.publicKey,
+      certificate,
+      notices: [],
+    });
+    await until(() => met(a.network, clone.network));
   });
 });
 
