@@ -11,7 +11,11 @@ export default defineConfig({
         root,
         test: {
           name: "unit",
-          include: ["packages/*/test/**/*.test.ts", "test/*.test.ts", "test/e2e/**/*.test.ts"],
+          include: [
+            "packages/*/test/**/*.test.ts",
+            "test/*.test.ts",
+            "test/{e2e,fuzz,chaos}/**/*.test.ts",
+          ],
           testTimeout: 20_000,
         },
       },

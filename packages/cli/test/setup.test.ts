@@ -310,6 +310,20 @@ describe("what is refused leaves every file alone", () => {
       /no list/,
     ],
     ["broken YAML", "k3s", { [K3S]: "mirrors: [" }, "ERR_SETUP_FILE", /registries\.yaml/],
+    [
+      "an alias of nothing",
+      "k3s",
+      { [K3S]: "mirrors: {}\nconfigs: *a\n" },
+      "ERR_SETUP_FILE",
+      /alias/,
+    ],
+    [
+      "lists in lists without end",
+      "docker",
+      { [DOCKER]: `{"a":${"[".repeat(20_000)}${"]".repeat(20_000)}}` },
+      "ERR_SETUP_FILE",
+      /too deeply/,
+    ],
     ["mirrors of a list", "k3s", { [K3S]: "mirrors: [a]\n" }, "ERR_SETUP_FILE", /no map/],
   ])("%s of %s", async (_what, engine, texts, code, message) => {
     await using files = await machine(texts);

@@ -1,8 +1,9 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { CodedError, deadline } from "@shoal/runtime";
-import { decode, encode } from "cborg";
+import { encode } from "cborg";
 import * as z from "zod";
 import type { FramedStream } from "./frames.ts";
+import { decodeStrict } from "./strict-cbor.ts";
 
 /** How long an admission may take, in milliseconds. */
 export const ADMISSION_MS = 5000;
@@ -42,7 +43,7 @@ export function matches(proof: Uint8Array, expected: Uint8Array): boolean {
   return timingSafeEqual(proof, expected);
 }
 
-/** @throws ERR_ADMISSION when the stream has ended; ZodError or cborg's error on what is no such frame */
+/** @throws ERR_ADMISSION when the stream has ended; ERR_PEER_PROTOCOL or ZodError on what is no such frame */
 export async function receive<Schema extends z.ZodType>(
   stream: Pick<FramedStream, "read">,
   schema: Schema,
@@ -50,9 +51,7 @@ export async function receive<Schema extends z.ZodType>(
 ): Promise<z.infer<Schema>> {
   const frame = await stream.read({ signal });
   if (frame === undefined) throw refused("ended the admission");
-  return schema.parse(
-    decode(frame, { strict: true, allowIndefinite: false, rejectDuplicateMapKeys: true }),
-  );
+  return schema.parse(decodeStrict(frame));
 }
 
 export function refused(fault: string, cause?: unknown): CodedError<"ERR_ADMISSION"> {

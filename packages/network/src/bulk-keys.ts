@@ -1,6 +1,7 @@
 import type { PeerIdString } from "@shoal/swarm";
-import { decode, encode } from "cborg";
+import { encode } from "cborg";
 import * as z from "zod";
+import { decodeStrict } from "./strict-cbor.ts";
 
 /** How long a key opens connections and requests are answered on them. Milliseconds. */
 export const BULK_KEY_MS = 3_600_000;
@@ -26,11 +27,9 @@ export function encodeGrant(grant: BulkGrant): Uint8Array {
   return encode(grant);
 }
 
-/** @throws ZodError or cborg's error on anything else */
+/** @throws ERR_PEER_PROTOCOL or ZodError on anything else */
 export function decodeGrant(frame: Uint8Array): BulkGrant {
-  return GrantSchema.parse(
-    decode(frame, { strict: true, allowIndefinite: false, rejectDuplicateMapKeys: true }),
-  );
+  return GrantSchema.parse(decodeStrict(frame));
 }
 
 interface GrantedKey {

@@ -26,6 +26,13 @@ describe("signatures", () => {
     expect(verify(peerId, message, signature.subarray(1))).toBe(false);
   });
 
+  it("take no time over long text, whose base 58 would cost the square of its length", () => {
+    const startMs = performance.now();
+    for (let times = 0; times < 100; times++)
+      expect(parsePeerId("12D3KooW".repeat(8_000))).toBeUndefined();
+    expect(performance.now() - startMs).toBeLessThan(1000);
+  });
+
   it("of what is no peer id, or of another kind of key, are refused", async () => {
     const secp256k1 = peerIdFromPrivateKey(await generateKeyPair("secp256k1")).toString();
     const verify = createVerifier();

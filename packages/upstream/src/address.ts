@@ -13,7 +13,9 @@ export function isPublicAddress(address: string): boolean {
   // NAT64 carries an IPv4 address in its last four bytes: that is what is reached. RFC 6052.
   if (parsed.kind() === "ipv6" && parsed.range() === "rfc6052")
     return ipaddr.fromByteArray(parsed.toByteArray().slice(12)).range() === "unicast";
-  return parsed.range() === "unicast";
+  if (parsed.range() !== "unicast") return false;
+  // Of IPv6, 2000::/3 alone is given out; beside it are IPv4-compatible addresses such as ::127.0.0.1. RFC 4291.
+  return parsed.kind() === "ipv4" || (parsed.toByteArray()[0]! & 0xe0) === 0x20;
 }
 
 /** The address written in a URL's hostname, without brackets, or undefined for a name. */

@@ -117,7 +117,8 @@ function matches(
   const withPort = isIP(entry) === 0 ? /^(\[.*\]|[^:]*):(\d+)$/.exec(entry) : null;
   if (withPort !== null && withPort[2] !== port) return false;
   const host = withPort?.[1] ?? entry;
-  const literal = literalAddress(host);
+  // Most entries are names, and looking for an address in each takes a while.
+  const literal = /^[0-9a-f.:[\]]*[.:]/.test(host) ? literalAddress(host) : undefined;
   if (literal !== undefined)
     return (
       address !== undefined &&

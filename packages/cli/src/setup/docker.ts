@@ -25,7 +25,7 @@ const FLAG_FOLDER = "/etc/systemd/system/docker.service.d";
 export async function planDocker({ files, mirror }: PlanInput): Promise<EnginePlan> {
   const url = `http://${mirror}`;
   const before = await files.read(FILE);
-  const after = withMirror(before ?? "", url);
+  const after = flatEnough(() => withMirror(before ?? "", url));
   if (after !== before) {
     const units = (await files.list(FLAG_FOLDER)).filter((name) => name.endsWith(".conf"));
     for (const path of [...FLAG_FILES, ...units.map((name) => `${FLAG_FOLDER}/${name}`)]) {
@@ -56,6 +56,16 @@ function withMirror(text: string, url: string): string {
   if (!isDeepStrictEqual(parseSettings(edited), expected))
     throw unsupportedFile(FILE, `add "${url}" to ${KEY} by hand`);
   return edited;
+}
+
+/** What reads settings goes down into each of them by a call. */
+function flatEnough(edit: () => string): string {
+  try {
+    return edit();
+  } catch (error) {
+    if (error instanceof RangeError) throw brokenFile(FILE, "it is nested too deeply");
+    throw error;
+  }
 }
 
 /** As little text as does it: what the user has written keeps its shape. */

@@ -44,6 +44,20 @@ interface WithEndpoint {
   readonly isRewritten: boolean;
 }
 
+interface Registries {
+  readonly mirrors?: Readonly<Record<string, Mirror | null>>;
+  readonly configs?: Readonly<Record<string, unknown>> | null;
+}
+
+/** An alias without its anchor, or too many of them, show only here. */
+function valueOf(document: ReturnType<typeof parseDocument>): Registries {
+  try {
+    return document.toJS() as Registries;
+  } catch (error) {
+    throw brokenFile(FILE, (error as Error).message.split("\n")[0]!);
+  }
+}
+
 function withEndpoint(text: string | undefined, url: string): WithEndpoint {
   const document = parseDocument(text ?? "", { prettyErrors: true, uniqueKeys: true });
   const [mistake] = document.errors;
@@ -59,10 +73,7 @@ function withEndpoint(text: string | undefined, url: string): WithEndpoint {
   const mirrors = document.get("mirrors");
   if (mirrors !== undefined && mirrors !== null && !isMap(mirrors))
     throw brokenFile(FILE, "mirrors is no map");
-  const value = document.toJS() as {
-    readonly mirrors?: Readonly<Record<string, Mirror | null>>;
-    readonly configs?: Readonly<Record<string, unknown>> | null;
-  };
+  const value = valueOf(document);
   const known = value.mirrors ?? {};
   const endpoints = known[ALL]?.endpoint ?? [];
   if (!Array.isArray(endpoints)) throw brokenFile(FILE, `the endpoint of "${ALL}" is no list`);

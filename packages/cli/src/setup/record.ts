@@ -49,12 +49,40 @@ export async function readRecord(
   const text = await files.read(path);
   if (text === undefined) return undefined;
   try {
-    const record = JSON.parse(text) as SetupRecord;
-    if (record.version === 1 && Array.isArray(record.files)) return record;
+    const record: unknown = JSON.parse(text);
+    if (isRecord(record)) return record;
   } catch {
     // Told below.
   }
   throw brokenFile(path, "it is no record of `shoal setup`, which puts backups beside the files");
+}
+
+/** What is undone by it is written over and removed by root: all of it must be as it was written. */
+function isRecord(value: unknown): value is SetupRecord {
+  if (!isObject(value) || value["version"] !== 1) return false;
+  const { mirror, registries, files, folders, apply } = value;
+  return (
+    typeof mirror === "string" &&
+    areTexts(registries) &&
+    areTexts(folders) &&
+    (apply === undefined || typeof apply === "string") &&
+    Array.isArray(files) &&
+    files.every(isRecordedFile)
+  );
+}
+
+function isRecordedFile(value: unknown): value is RecordedFile {
+  if (!isObject(value)) return false;
+  const { path, backup, written, mark, byHand } = value;
+  return areTexts([path, written, mark, byHand]) && (backup === null || typeof backup === "string");
+}
+
+function areTexts(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((one) => typeof one === "string");
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null;
 }
 
 /** @throws ERR_SETUP_ACCESS */
