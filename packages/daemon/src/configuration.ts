@@ -22,6 +22,9 @@ const seconds = z
   .number()
   .nonnegative()
   .max(10 * 365 * 24 * 3600);
+const interfaceName = z
+  .string()
+  .regex(/^[^\s/%]{1,15}$/, "write an interface's name, for example eth0 or enp*");
 const timeout = z.number().min(0.1).max(600);
 const wholeBytes = z.number().int().nonnegative();
 const registryKey = z.string().refine((text) => parses(() => parseRegistryHost(text)), {
@@ -117,7 +120,21 @@ export const ConfigurationSchema = z.strictObject({
           "TCP port for the bytes of images, over TLS; any free one when it is taken or 0. Where a firewall keeps it, they go over swarm.port, at twice the processor time",
         ),
       mdns: z.boolean().describe("Find members by multicast DNS"),
-      peers: z.array(z.string()).describe("host:port of members where multicast does not pass"),
+      peers: z
+        .array(z.string())
+        .describe(
+          "host:port of members where multicast does not pass; a name may stand for many of them",
+        ),
+      interfaces: z
+        .array(interfaceName)
+        .describe(
+          "Network interfaces that members are behind, * for any letters. Empty: all but those of container engines, hypervisors and VPNs",
+        )
+        .optional(),
+      exceptInterfaces: z
+        .array(interfaceName)
+        .describe("Interfaces that are left out of these")
+        .optional(),
     })
     .describe("Exchange with the other machines of the site"),
   metrics: z
@@ -264,7 +281,15 @@ export function defaultConfiguration({ env, uid }: Environment): Configuration {
     socket: defaultSocketPath(env, uid, (path) => path !== SYSTEM_SOCKET_PATH && existsSync(path)),
     zone: "",
     mirror: { listen: ["127.0.0.1:5055", "[::1]:5055"], hosts: [] },
-    swarm: { listen: [], port: 5056, bulkPort: 5058, mdns: true, peers: [] },
+    swarm: {
+      listen: [],
+      port: 5056,
+      bulkPort: 5058,
+      mdns: true,
+      peers: [],
+      interfaces: [],
+      exceptInterfaces: [],
+    },
     metrics: { listen: ["127.0.0.1:5057"], hosts: [] },
     site: {},
     resolve: { freshSeconds: 60, staleMaxSeconds: 30 * 24 * 3600 },

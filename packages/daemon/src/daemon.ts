@@ -153,6 +153,10 @@ export async function startDaemon(
         mdns: configuration.swarm.mdns,
         zone: configuration.zone === "" ? undefined : configuration.zone,
         peers: configuration.swarm.peers,
+        interfaces: {
+          only: configuration.swarm.interfaces ?? [],
+          except: configuration.swarm.exceptInterfaces ?? [],
+        },
         ...(configuration.swarm.listen.length === 0 ? {} : { listen: configuration.swarm.listen }),
       },
     ),

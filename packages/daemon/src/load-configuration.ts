@@ -25,6 +25,8 @@ export const VARIABLES: Readonly<Record<string, string>> = {
   "swarm.port": "SHOAL_SWARM_PORT",
   "swarm.mdns": "SHOAL_SWARM_MDNS",
   "swarm.peers": "SHOAL_SWARM_PEERS",
+  "swarm.interfaces": "SHOAL_SWARM_INTERFACES",
+  "swarm.exceptInterfaces": "SHOAL_SWARM_EXCEPT_INTERFACES",
   "metrics.listen": "SHOAL_METRICS_LISTEN",
   "metrics.hosts": "SHOAL_METRICS_HOSTS",
   "site.tokenFile": "SHOAL_TOKEN_FILE",

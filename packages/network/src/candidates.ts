@@ -50,6 +50,8 @@ export interface Candidates {
   dialled(key: string, peer: PeerIdString | undefined, nowMs: number): void;
   /** The peer's connection was lost: it is dialled again at once. */
   lost(peer: PeerIdString, nowMs: number): void;
+  /** It is dialled no more. */
+  forget(key: string): void;
   endpointsOf(peer: PeerIdString): readonly Endpoint[];
   sourceOf(peer: PeerIdString): PeerSource | undefined;
 }
@@ -165,6 +167,7 @@ export function createCandidates(random: () => number): Candidates {
       entry.failures = 0;
       entry.nextMs = nowMs + 100;
     },
+    forget: (key) => void entries.delete(key),
     endpointsOf(peer) {
       const entry = entryOf(peer);
       return entry === undefined ? [] : union(entry.proven, entry.heard);

@@ -1,11 +1,20 @@
 import { lookup } from "node:dns/promises";
-import { isIP } from "node:net";
 import { type Clock, type Logger, reuseFor } from "@shoal/runtime";
 import type { PeerIdString } from "@shoal/swarm";
-import { type Endpoint, endpointOf, isOnLink, ownAddresses, toMultiaddr } from "./addresses.ts";
+import {
+  type Endpoint,
+  endpointOf,
+  formatEndpoint,
+  isLoopback,
+  isOnLink,
+  toMultiaddr,
+  waysTo,
+} from "./addresses.ts";
 import { type Candidate, createCandidates, type PeerSource } from "./candidates.ts";
+import { type InterfaceRule, ownAddresses } from "./interfaces.ts";
 import { type Mdns, startMdns } from "./mdns.ts";
 import type { Roster } from "./roster.ts";
+import { followSeeds } from "./seeds.ts";
 import { parsePeerId } from "./signatures.ts";
 
 const DIAL_TICK_MS = 100;
@@ -15,7 +24,6 @@ const DIALS_PER_TICK = 1;
 const MAX_ENDPOINTS = 4;
 /** The system is not asked more often for this machine's interfaces. Milliseconds. */
 const ADDRESSES_MS = 1000;
-const LOOPBACK = /^\/ip4\/127\.|^\/ip6\/::1\//;
 
 export interface FinderComponents {
   readonly clock: Clock;
@@ -27,6 +35,8 @@ export interface FinderInit {
   readonly self: PeerIdString;
   /** Addresses of the configuration, which are dialled wherever they are. */
   readonly configured: readonly Endpoint[];
+  /** The interfaces that members are behind. */
+  readonly isMeant: InterfaceRule;
   readonly roster: Roster;
   /** This machine's multiaddrs, without its peer id. */
   readonly own: () => readonly string[];
@@ -65,8 +75,9 @@ export function createFinder(components: FinderComponents, init: FinderInit): Fi
   const { clock, random, logger } = components;
   const { self, isMember } = init;
   const candidates = createCandidates(random);
-  const interfaces = reuseFor(clock, ADDRESSES_MS, ownAddresses);
+  const interfaces = reuseFor(clock, ADDRESSES_MS, () => ownAddresses(init.isMeant));
   let mdns: Mdns | undefined;
+  let seeds: Disposable | undefined;
   let ticker: Disposable | undefined;
   let stopped = false;
 
@@ -79,22 +90,33 @@ export function createFinder(components: FinderComponents, init: FinderInit): Fi
     const known = parsePeerId(peer);
     if (known === undefined || known === self) return [];
     // This machine's own loopback is no place to send it to, unless the site lives there.
-    const loopback = init.own().every((address) => LOOPBACK.test(address));
+    const loopback = init
+      .own()
+      .flatMap((each) => endpointOf(each) ?? [])
+      .every(isLoopback);
     const own = interfaces().filter(({ internal }) => loopback || !internal);
     const endpoints = addresses
       .flatMap((address) => endpointOf(address) ?? [])
+      .flatMap((endpoint) => waysTo(endpoint, own))
       .filter(({ host }) => isOnLink(host, own))
       .slice(0, MAX_ENDPOINTS);
     candidates.heard({ key: known, peer: known, source, endpoints }, clock.now(), proven);
     return endpoints;
   }
 
+  /** Where this machine listens itself, by a name of the whole site, say. */
+  function isOwn({ host, port }: Endpoint): boolean {
+    return init.own().some((text) => {
+      const own = endpointOf(text);
+      return own?.host === host && own.port === port;
+    });
+  }
+
   async function dial(candidate: Candidate): Promise<PeerIdString | undefined> {
-    const endpoints = await resolveNames(candidate.endpoints);
-    if (stopped || endpoints.length === 0) return undefined;
+    if (stopped) return undefined;
     // A configured address is that of a machine, which may have got a new identity since.
     return await init.connect(
-      endpoints,
+      candidate.endpoints,
       candidate.source === "static" ? undefined : candidate.peer,
     );
   }
@@ -121,11 +143,25 @@ export function createFinder(components: FinderComponents, init: FinderInit): Fi
     endpointsOf: (peer) => candidates.endpointsOf(peer),
     sourceOf: (peer) => candidates.sourceOf(peer),
     async start() {
-      for (const endpoint of init.configured) {
-        const key = `${endpoint.host}:${endpoint.port}`;
-        const found = { key, peer: undefined, source: "static", endpoints: [endpoint] } as const;
-        candidates.heard(found, clock.now());
-      }
+      seeds = followSeeds(
+        { clock, logger, resolve: addressesOf },
+        {
+          configured: init.configured,
+          isAlone: () => init.members() === 0,
+          onAddress(endpoint) {
+            if (isOwn(endpoint)) return;
+            const key = formatEndpoint(endpoint);
+            const found = {
+              key,
+              peer: undefined,
+              source: "static",
+              endpoints: [endpoint],
+            } as const;
+            candidates.heard(found, clock.now());
+          },
+          onGone: (endpoint) => candidates.forget(formatEndpoint(endpoint)),
+        },
+      );
       for await (const { peer, addresses } of init.roster.load())
         learn(peer, addresses, "roster", true);
       if (!stopped) keepDialling();
@@ -134,6 +170,7 @@ export function createFinder(components: FinderComponents, init: FinderInit): Fi
       mdns = startMdns(components, {
         serviceTag,
         addresses: () => init.own().map((address) => `${address}/p2p/${self}`),
+        interfaces,
         members: init.members,
         onSighting(peer, endpoints) {
           const addresses = endpoints.map((endpoint) => toMultiaddr(endpoint).toString());
@@ -147,6 +184,7 @@ export function createFinder(components: FinderComponents, init: FinderInit): Fi
     },
     async [Symbol.asyncDispose]() {
       stopped = true;
+      seeds?.[Symbol.dispose]();
       ticker?.[Symbol.dispose]();
       await mdns?.[Symbol.asyncDispose]();
       mdns = undefined;
@@ -154,13 +192,6 @@ export function createFinder(components: FinderComponents, init: FinderInit): Fi
   };
 }
 
-async function resolveNames(endpoints: readonly Endpoint[]): Promise<Endpoint[]> {
-  const resolved = await Promise.all(
-    endpoints.map(async ({ host, port }) =>
-      isIP(host) === 0
-        ? (await lookup(host, { all: true })).map(({ address }) => ({ host: address, port }))
-        : [{ host, port }],
-    ),
-  );
-  return resolved.flat();
+async function addressesOf(host: string): Promise<readonly string[]> {
+  return (await lookup(host, { all: true })).map(({ address }) => address);
 }

@@ -1,11 +1,13 @@
 import { noise } from "@chainsafe/libp2p-noise";
 import type { Connection, MultiaddrConnection, Stream } from "@libp2p/interface";
-import { tcp } from "@libp2p/tcp";
 import { yamux } from "@libp2p/yamux";
+import type { Multiaddr } from "@multiformats/multiaddr";
 import { createLibp2p, type Libp2p } from "libp2p";
 import { CodedError } from "@shoal/runtime";
-import { endpointOf, ownAddresses } from "./addresses.ts";
+import { endpointOf, isLoopback } from "./addresses.ts";
 import type { Identity } from "./identity.ts";
+import { type InterfaceRule, ownAddresses } from "./interfaces.ts";
+import { scopedTcp } from "./scoped-tcp.ts";
 import type { Site } from "./site-token.ts";
 
 const MIB = 1024 * 1024;
@@ -15,6 +17,8 @@ export interface HostInit {
   readonly site: Pick<Site, "prologue">;
   /** Multiaddrs. */
   readonly listen: readonly string[];
+  /** The interfaces whose addresses are told to others. */
+  readonly isMeant: InterfaceRule;
   readonly onConnection: (connection: Connection) => void;
   readonly onConnectionClosed: (connection: Connection) => void;
   /** Whoever called from there failed in the handshake: it does not know the site. */
@@ -30,8 +34,8 @@ export interface HostInit {
 export async function startHost(init: HostInit): Promise<Libp2p> {
   const node = await createLibp2p({
     privateKey: init.identity.privateKey,
-    addresses: { listen: [...init.listen], announceFilter: withoutVirtual },
-    transports: [tcp({ inboundSocketInactivityTimeout: 60_000, backlog: 128 })],
+    addresses: { listen: [...init.listen], announceFilter: announced(init) },
+    transports: [scopedTcp({ inboundSocketInactivityTimeout: 60_000, backlog: 128 })],
     connectionEncrypters: [watchedNoise(init)],
     streamMuxers: [
       yamux({
@@ -88,23 +92,26 @@ function watchedNoise({ site, onStranger }: HostInit): ReturnType<typeof noise> 
   };
 }
 
-function withoutVirtual(addresses: Parameters<NonNullable<AnnounceFilter>>[0]): typeof addresses {
-  const real = new Set(ownAddresses().map(({ address }) => address));
-  const loopback = /^(127\.|::1$)/;
-  const endpoints = addresses.map((address) => ({
-    address,
-    host: endpointOf(address)?.host ?? "",
-  }));
-  const outward = endpoints.filter(({ host }) => !loopback.test(host));
-  // A node that listens on loopback alone is met there.
-  return (outward.length > 0 ? outward.filter(({ host }) => real.has(host)) : endpoints).map(
-    ({ address }) => address,
-  );
+/**
+ * What was named to listen on, and of wildcards what is on meant interfaces. A node that has no such address, or
+ * none yet, is met on loopback.
+ */
+function announced({ listen, isMeant }: HostInit): AnnounceFilter {
+  const named = new Set(listen.map((text) => endpointOf(text)?.host));
+  return (addresses) => {
+    const real = new Set(ownAddresses(isMeant).map(({ address }) => address));
+    const [inward, outward] = [true, false].map((within) =>
+      addresses.filter((each) => isLoopback(endpointOf(each) ?? { host: "", port: 0 }) === within),
+    ) as [typeof addresses, typeof addresses];
+    const told = outward.filter((each) => {
+      const { host = "" } = endpointOf(each) ?? {};
+      return named.has(host) || real.has(host);
+    });
+    return told.length > 0 ? told : inward;
+  };
 }
 
-type AnnounceFilter = NonNullable<
-  NonNullable<Parameters<typeof createLibp2p>[0]>["addresses"]
->["announceFilter"];
+type AnnounceFilter = (addresses: Multiaddr[]) => Multiaddr[];
 
 function listenFailure(
   listen: readonly string[],

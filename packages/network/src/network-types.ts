@@ -1,6 +1,7 @@
 import type { AbortOptions, AuditLog, Clock, Logger, MetricsRegister } from "@shoal/runtime";
 import type { PeerIdString, PeerTransport } from "@shoal/swarm";
 import type { Identity } from "./identity.ts";
+import type { InterfaceRuleInit } from "./interfaces.ts";
 import type { PeerStatus } from "./peer-status.ts";
 import type { RosterTable } from "./roster.ts";
 import type { Certificate } from "./site/certificate.ts";
@@ -39,7 +40,9 @@ export interface NetworkInit {
   readonly port?: number;
   /** TCP port of the bulk lane over TLS; any free one when it is taken or 0. @default none: bulk goes over libp2p */
   readonly bulkPort?: number;
-  /** `host:port` of peers where multicast does not pass. */
+  /** Those that members are behind. @default all but those of container engines, hypervisors and VPNs */
+  readonly interfaces?: InterfaceRuleInit;
+  /** `host:port` of peers where multicast does not pass; a name may stand for many. */
   readonly peers?: readonly string[];
   /** @default true */
   readonly mdns?: boolean;

@@ -6,8 +6,11 @@ import {
   type Endpoint,
   endpointOf,
   formatEndpoint,
+  isLinkLocal,
+  isLoopback,
   parsePeerAddress,
   toMultiaddr,
+  withoutZone,
 } from "./addresses.ts";
 import { type Card, createCard } from "./admission.ts";
 import { createAdmitting } from "./admitting.ts";
@@ -16,6 +19,7 @@ import { unreachable } from "./faults.ts";
 import { createFinder, type Finder } from "./finder.ts";
 import { BEAT_LIMITS, BEAT_PROTOCOL, startHeartbeat } from "./heartbeat.ts";
 import { startHost } from "./host.ts";
+import { interfaceRule, ownAddresses as addressesOfInterfaces } from "./interfaces.ts";
 import { LANES } from "./lanes.ts";
 import { createMemberProtocols } from "./member-protocols.ts";
 import { createMembership } from "./membership.ts";
@@ -41,7 +45,9 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
   const { identity, clock, logger } = components;
   const self = identity.peerId;
   const port = init.port ?? DEFAULT_SWARM_PORT;
+  const hosts = init.listen ?? ["0.0.0.0", "::"];
   const configured = (init.peers ?? []).map((text) => parsePeerAddress(text, port));
+  const isMeant = interfaceRule(init.interfaces ?? {});
   const metrics = createNetworkMetrics(components.metrics);
   const sign = createSigner(identity.privateKey);
   const verify = createVerifier();
@@ -93,16 +99,32 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
   function card(): Card {
     return createCard(
       ownMultiaddrs(),
-      roster.list().filter(({ peer }) => peer !== self),
+      roster
+        .list()
+        .filter(({ peer }) => peer !== self)
+        .map(({ peer, addresses }) => ({ peer, addresses: addresses.map(asToldToOthers) })),
       init.zone,
     );
   }
 
+  /** Where this machine is met: what libp2p tells, and link-local addresses, which it leaves out. */
+  function ownEndpoints(): Endpoint[] {
+    if (node === undefined) return [];
+    const told = node.getMultiaddrs().flatMap((address) => endpointOf(address) ?? []);
+    const listening = told[0]?.port;
+    if (listening === undefined || !hosts.includes("::")) return told;
+    const linkLocal = addressesOfInterfaces(isMeant)
+      .filter(({ address, internal }) => !internal && isLinkLocal(address))
+      .map(({ name, address }) => ({ host: `${address}%${name}`, port: listening }));
+    // A machine with nothing else is not met on loopback.
+    return linkLocal.length > 0 && told.every(isLoopback) ? linkLocal : [...told, ...linkLocal];
+  }
+
   function ownMultiaddrs(): string[] {
-    return (node?.getMultiaddrs() ?? [])
-      .flatMap((address) => endpointOf(address) ?? [])
-      .map((endpoint) => toMultiaddr(endpoint).toString())
-      .slice(0, 16);
+    const texts = ownEndpoints().map(({ host, port: at }) =>
+      toMultiaddr({ host: withoutZone(host), port: at }).toString(),
+    );
+    return [...new Set(texts)].slice(0, 16);
   }
 
   async function connect(
@@ -123,7 +145,9 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
       signal: deadline(5000, running.signal),
     });
     const peer = connection.remotePeer.toString() as PeerIdString;
-    if (peer === self) connection.abort(unreachable("is this machine"));
+    // A configured address of a member that is up already: one connection is enough.
+    if (expected === undefined && membership.has(peer) && !membership.isAdmitted(connection))
+      await connection.close();
     else if (!membership.isAdmitted(connection)) await admitting.request(connection);
     return peer;
   }
@@ -166,6 +190,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     finder = createFinder(components, {
       self,
       configured,
+      isMeant,
       roster,
       own: () => ownAddresses(),
       members: () => membership.peers.length,
@@ -197,10 +222,10 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
       logger,
       signal,
     });
-    const hosts = init.listen ?? ["0.0.0.0", "::"];
     node = await startHost({
       identity,
       site,
+      isMeant,
       listen: hosts.map((host) => listenAddress(host, port)),
       onConnection: (connection) => {
         if (connection.direction === "inbound") admitting.expect(connection);
@@ -294,7 +319,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     async redeem(joinToken, name, options) {
       const known = roster.list().flatMap(({ addresses }) => addresses);
       const peers = [...configured, ...known.flatMap((address) => endpointOf(address) ?? [])];
-      const joining = { token: joinToken, name, peers, mdns: init.mdns ?? true };
+      const joining = { token: joinToken, name, peers, mdns: init.mdns ?? true, isMeant };
       return await redeemJoinToken(components, joining, options);
     },
     async enter(given, newToken) {
@@ -314,13 +339,16 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     peers: () => peerStatuses({ roster, membership, finder, wallNowMs: clock.wallNow() }),
     mdns: () => finder?.mdns() ?? "off",
     bulkPort: () => bulkPath.port,
-    listenAddresses: () =>
-      (node?.getMultiaddrs() ?? []).flatMap((address) => {
-        const endpoint = endpointOf(address);
-        return endpoint === undefined ? [] : [formatEndpoint(endpoint)];
-      }),
+    listenAddresses: () => ownEndpoints().map(formatEndpoint),
     [Symbol.asyncDispose]: stopNode,
   };
+}
+
+/** Interfaces are nobody else's business. */
+function asToldToOthers(address: string): string {
+  const endpoint = endpointOf(address);
+  if (endpoint === undefined) return address;
+  return toMultiaddr({ host: withoutZone(endpoint.host), port: endpoint.port }).toString();
 }
 
 function listenAddress(host: string, port: number): string {

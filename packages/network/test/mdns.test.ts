@@ -6,12 +6,13 @@ import { silentLogger } from "@shoal/runtime";
 import { createManualClock } from "@shoal/runtime/testing";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { ownAddresses } from "../src/addresses.ts";
+import { interfaceRule, ownAddresses } from "../src/interfaces.ts";
 import { sightingOf, startMdns } from "../src/mdns.ts";
 
 const TAG = "_shoal-0123456789._udp.local";
 const PEER = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
-const HAS_INTERFACE = ownAddresses().some(({ internal, address }) => !internal && isIPv4(address));
+const interfaces = () => ownAddresses(interfaceRule({})).filter(({ address }) => isIPv4(address));
+const HAS_INTERFACE = interfaces().some(({ internal }) => !internal);
 const ptr = { name: TAG, type: "PTR", class: "IN", ttl: 120, data: `x.${TAG}` } as const;
 const txt = (data: string) => ({
   name: `x.${TAG}`,
@@ -55,6 +56,7 @@ describe("mDNS", () => {
         serviceTag: TAG,
         port: holder.address().port,
         addresses: () => [],
+        interfaces,
         members: () => 0,
         onSighting: () => undefined,
       },

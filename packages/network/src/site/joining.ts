@@ -14,6 +14,7 @@ import { createFinder } from "../finder.ts";
 import { frameStream } from "../frames.ts";
 import { startHost } from "../host.ts";
 import type { Identity } from "../identity.ts";
+import type { InterfaceRule } from "../interfaces.ts";
 import { createRoster } from "../roster.ts";
 import { askToJoin, JOIN_PROTOCOL, JOINER_LIMITS, type JoinGrant } from "./join-exchange.ts";
 import type { JoinToken } from "./join-token.ts";
@@ -37,6 +38,8 @@ export interface JoiningInit {
   /** Addresses to try beside those that mDNS finds. */
   readonly peers: readonly Endpoint[];
   readonly mdns: boolean;
+  /** The interfaces that members are behind. */
+  readonly isMeant: InterfaceRule;
 }
 
 /**
@@ -61,6 +64,7 @@ export async function redeemJoinToken(
       identity,
       site: token.site,
       listen: [],
+      isMeant: init.isMeant,
       onConnection: () => undefined,
       onConnectionClosed: () => undefined,
       protocols: {},
@@ -123,6 +127,7 @@ export async function redeemJoinToken(
   await using finder = createFinder(components, {
     self,
     configured: init.peers,
+    isMeant: init.isMeant,
     roster: createRoster({ table: undefined, isUp: () => false, clock, logger }),
     own: () => [],
     members: () => asked.size,
