@@ -178,6 +178,49 @@ describe.skipIf(skipped !== undefined)("members whose machines have", () => {
     );
   });
 
+  it("a cloned disk: an identity each, or it is told that they share one", {
+    timeout: 60_000,
+  }, async () => {
+    const [first, second, third] = places as [Place, Place, Place];
+    const state = join(site.folder, "original");
+    const original = await site.daemon(first, { state });
+    const { peerId } = await original.status();
+    await original.stop();
+    const [clone, other] = ["clone", "other"].map((name) => join(site.folder, name)) as [
+      string,
+      string,
+    ];
+    for (const copy of [clone, other]) await run(["cp", "-a", state, copy]);
+    const machineId = join(site.folder, "machine-id");
+    await writeFile(machineId, "0123456789abcdef0123456789abcdef\n");
+    const setting = ["unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/machine-id; exec "$@"'];
+    const elsewhere = {
+      ...third,
+      within: (argv: readonly string[]) => third.within([...setting, machineId, ...argv]),
+    };
+    await original.restart();
+    await using own = await site.daemon(elsewhere, { state: other });
+    await original.peersUp(1);
+    expect((await own.status()).peerId).not.toBe(peerId);
+    expect(await original.status()).not.toHaveProperty("twin");
+    await using twin = await site.daemon(second, { state: clone });
+    expect((await twin.status()).peerId).toBe(peerId);
+    for (const [daemon, address] of [
+      [original, second.address],
+      [twin, first.address],
+    ] as const) {
+      await until("it is told", async () => (await daemon.status()).twin !== undefined, 30_000);
+      expect((await daemon.status()).twin?.address).toContain(address);
+      const lines = await daemon.logs();
+      const told = lines.filter(({ msg }) => msg.includes("has this machine's identity"));
+      expect(told).toEqual([expect.objectContaining({ level: "error" })]);
+    }
+    await pull(own, 4);
+    await pull(twin, 4);
+    await pull(original, 4);
+    await original.stop();
+  });
+
   it("no multicast between them, but a name that comes to stand for all of them", {
     timeout: 60_000,
   }, async () => {

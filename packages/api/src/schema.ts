@@ -151,6 +151,8 @@ export const StatusSchema = z.object({
   /** TCP port that the bytes of images come and go by; absent when there is none. */
   bulkPort: z.number().int().optional(),
   mdns: z.enum(["on", "off", "failing"]),
+  /** Another machine that has this machine's identity, as a cloned disk has, when one was met lately. */
+  twin: z.object({ address: z.string(), seenAt: z.iso.datetime() }).optional(),
   peersUp: z.number().int().nonnegative(),
   store: z.object({
     blobs: bytes,

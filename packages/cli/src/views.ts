@@ -71,6 +71,9 @@ export function statusLines(status: Status, columns: number, nowMs: number): str
   const rows: (readonly [string, string])[] = [
     ["version", `${status.version}, started ${formatAge(status.startedAt, nowMs)}`],
     ["peer id", status.peerId],
+    ...(status.twin === undefined
+      ? []
+      : [["", `! ${status.twin.address} has it too; see \`shoal doctor\``] as const]),
     ["mirror", status.mirror.map(mirrorUrl).join(", ")],
     ["site", status.site?.slice(0, SHORT_ID) ?? "none: this machine shares with nobody"],
     ...(status.certificate === undefined

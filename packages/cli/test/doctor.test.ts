@@ -228,6 +228,13 @@ describe("the network", () => {
     ["alone", {}, [], {}, { site: "warning", multicast: "warning", ports: "ok" }],
     ["a member down", {}, [peer({ state: "down" })], {}, { site: "warning", multicast: "warning" }],
     ["found otherwise", {}, [peer({ source: "static" })], {}, { multicast: "warning" }],
+    [
+      "a cloned disk",
+      { twin: { address: "10.0.0.9:5056", seenAt: "2026-01-02T09:12:43.998Z" } },
+      [peer()],
+      {},
+      { identity: "failed", site: "ok" },
+    ],
     ["mDNS failing", { mdns: "failing" }, [peer()], {}, { multicast: "failed" }],
     ["mDNS off", { mdns: "off" }, [peer({ source: "static" })], {}, { multicast: "ok" }],
     ["mDNS off, alone", { mdns: "off" }, [], {}, { multicast: "warning" }],

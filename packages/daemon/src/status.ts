@@ -42,6 +42,12 @@ function certificateField(network: Network): Pick<Status, "certificate"> {
   };
 }
 
+function twinField(network: Network): Pick<Status, "twin"> {
+  const twin = network.twin();
+  if (twin === undefined) return {};
+  return { twin: { address: twin.address, seenAt: new Date(twin.seenMs).toISOString() } };
+}
+
 /** What `shoal status` shows. */
 export async function statusOf(parts: StatusSources): Promise<Status> {
   const { configuration, store, upstream, network, swarm, traffic } = parts;
@@ -58,6 +64,7 @@ export async function statusOf(parts: StatusSources): Promise<Status> {
     swarm: [...network.listenAddresses()],
     ...(bulkPort === undefined ? {} : { bulkPort }),
     mdns: network.mdns(),
+    ...twinField(network),
     peersUp: network.members().length,
     store: { ...(await store.usage()), minFreeBytes: parts.minFreeBytes },
     traffic: {

@@ -42,6 +42,8 @@ export interface FinderInit {
   readonly own: () => readonly string[];
   readonly members: () => number;
   readonly isMember: (peer: PeerIdString) => boolean;
+  /** Somebody says that this machine is to be met there. */
+  readonly onOwnName?: (endpoints: readonly Endpoint[]) => void;
   /** Connects, and is admitted. @param addresses none of them empty */
   readonly connect: (
     endpoints: readonly Endpoint[],
@@ -88,7 +90,7 @@ export function createFinder(components: FinderComponents, init: FinderInit): Fi
     proven = false,
   ): readonly Endpoint[] {
     const known = parsePeerId(peer);
-    if (known === undefined || known === self) return [];
+    if (known === undefined) return [];
     // This machine's own loopback is no place to send it to, unless the site lives there.
     const loopback = init
       .own()
@@ -100,6 +102,10 @@ export function createFinder(components: FinderComponents, init: FinderInit): Fi
       .flatMap((endpoint) => waysTo(endpoint, own))
       .filter(({ host }) => isOnLink(host, own))
       .slice(0, MAX_ENDPOINTS);
+    if (known === self) {
+      init.onOwnName?.(endpoints);
+      return [];
+    }
     candidates.heard({ key: known, peer: known, source, endpoints }, clock.now(), proven);
     return endpoints;
   }

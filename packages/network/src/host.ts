@@ -23,6 +23,8 @@ export interface HostInit {
   readonly onConnectionClosed: (connection: Connection) => void;
   /** Whoever called from there failed in the handshake: it does not know the site. */
   readonly onStranger?: (host: string | undefined) => void;
+  /** Whoever called from there holds this machine's own key. */
+  readonly onOwnKey?: (host: string) => void;
   /** Who answers each protocol. */
   readonly protocols: Readonly<Record<string, (stream: Stream, connection: Connection) => void>>;
 }
@@ -72,24 +74,39 @@ export async function startHost(init: HostInit): Promise<Libp2p> {
   return node;
 }
 
-/** Noise, whose failures with those who call libp2p keeps to itself. */
-function watchedNoise({ site, onStranger }: HostInit): ReturnType<typeof noise> {
+/** Noise, of whose failures with those who call, and calls by this machine's key, libp2p tells nobody. */
+function watchedNoise({
+  identity,
+  site,
+  onStranger,
+  onOwnKey,
+}: HostInit): ReturnType<typeof noise> {
   const make = noise({ prologueBytes: site.prologue });
   return (components) => {
     const encrypter = make(components);
     const secureInbound = encrypter.secureInbound.bind(encrypter);
     encrypter.secureInbound = async (stream, options) => {
+      // What the type says is less than what libp2p hands over: the connection from an address.
+      const { remoteAddr } = stream as Partial<MultiaddrConnection>;
+      const host = remoteAddr && endpointOf(remoteAddr)?.host;
       try {
-        return await secureInbound(stream, options);
+        const secured = await secureInbound(stream, options);
+        if (host !== undefined && secured.remotePeer?.toString() === identity.peerId)
+          onOwnKey?.(host);
+        return secured;
       } catch (error) {
-        // What the type says is less than what libp2p hands over: the connection from an address.
-        const { remoteAddr } = stream as Partial<MultiaddrConnection>;
-        onStranger?.(remoteAddr && endpointOf(remoteAddr)?.host);
+        onStranger?.(host);
         throw error;
       }
     };
     return encrypter;
   };
+}
+
+/** Whether a dial ended at who holds this machine's own key: libp2p keeps no such connection. */
+export function isOwnKeyRefusal(error: unknown): boolean {
+  if (error instanceof AggregateError) return error.errors.some(isOwnKeyRefusal);
+  return error instanceof Error && error.name === "InvalidPeerIdError";
 }
 
 /**

@@ -9,6 +9,7 @@ import type { Credentials, SiteRecord } from "./site/credentials.ts";
 import type { Issuer, JoinGrant } from "./site/join-exchange.ts";
 import type { JoinToken } from "./site/join-token.ts";
 import type { SiteToken } from "./site-token.ts";
+import type { Twin } from "./twins.ts";
 
 export interface NetworkComponents {
   readonly identity: Identity;
@@ -72,6 +73,8 @@ export interface Network extends PeerTransport, AsyncDisposable {
   /** What a member that is up has shown. */
   certificateOf(peer: PeerIdString): Certificate | undefined;
   peers(): readonly PeerStatus[];
+  /** Another machine that holds this machine's key, when one has shown so lately. */
+  twin(): Twin | undefined;
   /** `failing` when multicast DNS is spoken on no interface. */
   mdns(): "on" | "off" | "failing";
   /** `ip:port` where members reach this machine. */

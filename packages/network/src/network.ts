@@ -18,7 +18,7 @@ import { BULK_KEY_LIMITS, BULK_KEY_PROTOCOL, createBulkPath } from "./bulk-path.
 import { unreachable } from "./faults.ts";
 import { createFinder, type Finder } from "./finder.ts";
 import { BEAT_LIMITS, BEAT_PROTOCOL, startHeartbeat } from "./heartbeat.ts";
-import { startHost } from "./host.ts";
+import { isOwnKeyRefusal, startHost } from "./host.ts";
 import { interfaceRule, ownAddresses as addressesOfInterfaces } from "./interfaces.ts";
 import { LANES } from "./lanes.ts";
 import { createMemberProtocols } from "./member-protocols.ts";
@@ -32,6 +32,7 @@ import { createCredentials, type Credentials, type SiteRecord } from "./site/cre
 import { redeemJoinToken } from "./site/joining.ts";
 import { type SiteLife, startSiteLife } from "./site/site-life.ts";
 import { type SiteToken, siteOf } from "./site-token.ts";
+import { createTwins } from "./twins.ts";
 
 /** How often the roster notes who is up. Milliseconds. */
 const ROSTER_INTERVAL_MS = 3600 * 1000;
@@ -64,6 +65,14 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     clock,
     logger,
   });
+  const twins = createTwins(
+    { clock, random: components.random, logger },
+    {
+      isOwn: (host) =>
+        addressesOfInterfaces(() => true).some(({ address }) => address === withoutZone(host)),
+      holdsOwnKey,
+    },
+  );
   const bulkPath = createBulkPath({
     clock,
     logger,
@@ -141,15 +150,26 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
       .map((address) =>
         expected === undefined ? address : address.encapsulate(`/p2p/${expected}`),
       );
-    const connection = await current.dial(addresses, {
-      signal: deadline(5000, running.signal),
-    });
+    const signal = deadline(5000, running.signal);
+    const dial = async () => await current.dial(addresses, { signal });
+    const connection = await (expected === undefined ? twins.calling(dial) : dial());
     const peer = connection.remotePeer.toString() as PeerIdString;
     // A configured address of a member that is up already: one connection is enough.
     if (expected === undefined && membership.has(peer) && !membership.isAdmitted(connection))
       await connection.close();
     else if (!membership.isAdmitted(connection)) await admitting.request(connection);
     return peer;
+  }
+
+  async function holdsOwnKey(endpoint: Endpoint): Promise<boolean> {
+    try {
+      const signal = deadline(5000, running.signal);
+      await (await node?.dial(toMultiaddr(endpoint), { signal }))?.close();
+      return false;
+    } catch (error) {
+      if (isOwnKeyRefusal(error)) return true;
+      throw error;
+    }
   }
 
   function keepRoster(signal: AbortSignal): void {
@@ -195,6 +215,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
       own: () => ownAddresses(),
       members: () => membership.peers.length,
       isMember: membership.has,
+      onOwnName: twins.heardOf,
       connect,
     });
     const { signal } = running;
@@ -232,6 +253,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
       },
       onConnectionClosed: membership.closed,
       onStranger: admitting.stranger,
+      onOwnKey: twins.calledFrom,
       protocols: {
         ...admitting.protocols,
         ...life.protocols,
@@ -337,6 +359,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
     credentials: () => credentials,
     certificateOf: (peer) => membership.standingOf(peer)?.certificate,
     peers: () => peerStatuses({ roster, membership, finder, wallNowMs: clock.wallNow() }),
+    twin: twins.current,
     mdns: () => finder?.mdns() ?? "off",
     bulkPort: () => bulkPath.port,
     listenAddresses: () => ownEndpoints().map(formatEndpoint),

@@ -25,6 +25,7 @@ export async function checkNetwork(
   const up = peers.filter(({ state }) => state === "up");
   return [
     members(status, up),
+    ...identity(status),
     multicast(status, up),
     await ownPorts(status, probes),
     ...(up.length === 0 ? [] : [await memberPorts(up.slice(0, MAX_MEMBERS), probes)]),
@@ -39,6 +40,17 @@ function members({ site }: Status, up: readonly Peer[]): Check {
     `${name}, and no other member is up`,
     "see that others run, and hold the same token: `shoal status` there tells the same site",
   );
+}
+
+function identity({ twin, stateFolder }: Status): readonly Check[] {
+  if (twin === undefined) return [];
+  return [
+    failed(
+      "identity",
+      `${twin.address} has this machine's identity too, as a cloned disk has: to the others they are one member that contradicts itself`,
+      `on one of the two stop Shoal, remove ${stateFolder}/identity.json, give it a machine id of its own (rm /etc/machine-id; systemd-machine-id-setup), and start Shoal`,
+    ),
+  ];
 }
 
 function multicast({ mdns }: Status, up: readonly Peer[]): Check {
