@@ -9,7 +9,7 @@ import {
 } from "./admission.ts";
 import { endpointOf } from "./addresses.ts";
 import { ADMISSION_MS } from "./admission-frames.ts";
-import { unreachable } from "./faults.ts";
+import { isUnknownProtocol, otherVersion, unreachable } from "./faults.ts";
 import { type FramedStream, frameStream } from "./frames.ts";
 import { type Membership, peerOf } from "./membership.ts";
 import type { NetworkMetrics } from "./metrics.ts";
@@ -24,6 +24,7 @@ import {
 const LIMITS = { readBytes: ADMISSION_FRAME_BYTES, writeBytes: ADMISSION_FRAME_BYTES };
 /** A connection on which nobody asks for admission is kept this long. Milliseconds. */
 const UNASKED_MS = 8000;
+const MAX_OTHER_VERSIONS = 1000;
 
 /** Makes members of those at the other end of connections, or cuts them. */
 export interface Admitting {
@@ -52,6 +53,7 @@ export interface AdmittingComponents {
 
 export function createAdmitting(components: AdmittingComponents): Admitting {
   const { self, membership, card, metrics, audit, clock, logger } = components;
+  const otherVersions = new Set<string>();
 
   function termsFor(connection: Connection) {
     const remote = connection.remotePeer.toString();
@@ -104,6 +106,15 @@ export function createAdmitting(components: AdmittingComponents): Admitting {
     connection.abort(unreachable("was not admitted"));
   }
 
+  /** Once for each: it is dialled again and again, and may be upgraded meanwhile. */
+  function tellOtherVersion(connection: Connection, error: unknown): void {
+    const peer = peerOf(connection);
+    if (otherVersions.has(peer) || otherVersions.size >= MAX_OTHER_VERSIONS) return;
+    otherVersions.add(peer);
+    const address = connection.remoteAddr.toString();
+    logger.warn({ error, peer, address }, "a machine of the site runs another version of Shoal");
+  }
+
   return {
     async request(connection) {
       try {
@@ -119,7 +130,9 @@ export function createAdmitting(components: AdmittingComponents): Admitting {
             : await requestMutualAdmission(stream, termsFor(connection));
         membership.admit(connection, admitted);
         stream.abort(unreachable("has ended the admission"));
-      } catch (error) {
+      } catch (cause) {
+        const error = isUnknownProtocol(cause) ? otherVersion(cause) : cause;
+        if (error !== cause) tellOtherVersion(connection, error);
         refuse(connection, error);
         throw error;
       }

@@ -4,6 +4,7 @@ import type { PeerIdString } from "@shoal/swarm";
 import { encode } from "cborg";
 import * as z from "zod";
 import { bytes, bytesUpTo, receive } from "../admission-frames.ts";
+import { isUnknownProtocol } from "../faults.ts";
 import { type FramedStream, frameStream } from "../frames.ts";
 import { createAttempts } from "./attempts.ts";
 import { type Certificate, MAX_CERTIFICATE_BYTES } from "./certificate.ts";
@@ -112,7 +113,7 @@ export function createSiteNews(init: SiteNewsInit): SiteNews {
         return;
       } catch (error) {
         if (signal.aborted || connection.status !== "open") return;
-        const unknown = error instanceof Error && error.name === "UnsupportedProtocolError";
+        const unknown = isUnknownProtocol(error);
         if (unknown) silent.add(connection);
         if (unknown || tries === TRIES) {
           logger.debug({ error }, "a member does not hear the site's news");
