@@ -4,8 +4,11 @@ import type { Ingest, PieceIndex, RecordTable, Store } from "@shoal/store";
 import type { PeerIdString } from "./transport.ts";
 import type { Attestation } from "./wire/messages.ts";
 
-/** Entries are written so often. What a kill takes with it is fetched again. Milliseconds. */
-const WRITE_MS = 250;
+/**
+ * Entries are written so often. What a kill takes with it is fetched again: at 100 Mbit/s 0.6 MiB of all blobs
+ * together. Milliseconds.
+ */
+const WRITE_MS = 50;
 
 /** A piece's sha256, and what vouches for it; without an attestation this machine read it from the upstream. */
 export interface LedgerEntry {
@@ -93,6 +96,7 @@ export async function openLedgerLog(
       timer ??= clock.schedule(WRITE_MS, write);
     },
     async close(done) {
+      if (done) waiting.length = 0;
       write();
       await writing;
       if (done) await Promise.all(keys.map(async (key) => await table.delete(key)));
