@@ -32,6 +32,8 @@ export interface LabDaemonInit {
   readonly mirror?: string;
   /** State folder. @default one in `folder` */
   readonly state?: string;
+  /** Modules that are loaded before it, as URLs. */
+  readonly imports?: readonly string[];
 }
 
 export interface Login {
@@ -51,6 +53,7 @@ export type LogLine = Readonly<Record<string, unknown>> & {
  */
 export interface LabDaemon extends AsyncDisposable {
   readonly pid: number;
+  readonly isRunning: boolean;
   readonly api: ApiClient;
   readonly state: string;
   status(): Promise<Status>;
@@ -108,7 +111,8 @@ export async function startDaemon(init: LabDaemonInit): Promise<LabDaemon> {
       "",
     ].join("\n"),
   );
-  const argv = [...(await nodeCommand()), MAIN, "--config", configuration];
+  const imports = (init.imports ?? []).flatMap((url) => ["--import", url]);
+  const argv = [...(await nodeCommand()), ...imports, MAIN, "--config", configuration];
   const placed = init.place === undefined ? argv : init.place.within(argv);
   const command = ["env", `REGISTRY_AUTH_FILE=${authFile}`, ...placed];
   const api = createApiClient({ socketPath });
@@ -142,6 +146,9 @@ export async function startDaemon(init: LabDaemonInit): Promise<LabDaemon> {
   return {
     get pid() {
       return running.pid;
+    },
+    get isRunning() {
+      return running.isRunning;
     },
     api,
     state,
