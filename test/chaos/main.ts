@@ -2,13 +2,17 @@
 import { writeFile } from "node:fs/promises";
 import { Command } from "commander";
 import { prepareLab } from "../lab/install.ts";
+import { sitePart } from "./faulty-site.ts";
 import { killPart } from "./kill.ts";
 import type { ChaosPart, ChaosResult } from "./part.ts";
 import { rotPart } from "./rot.ts";
+import { soakPart } from "./soak.ts";
 
 const PARTS: Readonly<Record<string, { readonly what: string; readonly run: ChaosPart }>> = {
   kill: { what: "kill −9 at calls of the file system and at random moments", run: killPart },
   rot: { what: "a disk that gives back other bytes, under a running daemon", run: rotPart },
+  site: { what: "liars, slow peers, a partition and other faults of a site", run: sitePart },
+  soak: { what: "mixed pulls for a long time, with what they hold of the machine", run: soakPart },
 };
 
 const list = Object.entries(PARTS).map(([name, { what }]) => `  ${name.padEnd(8)}${what}`);
