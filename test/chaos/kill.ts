@@ -2,15 +2,14 @@ import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { isFinished, type Pull } from "@shoal/api";
-import { createEphemeralIdentity, createNetwork } from "@shoal/network";
-import { noMetrics, silentLogger, systemClock } from "@shoal/runtime";
 import { createSite, MIB, type Site, wrongBlobs } from "../interop/site.ts";
 import type { LabDaemon } from "../lab/daemon.ts";
 import { createImage, imageBytes, type TestImage } from "../lab/images.ts";
 import { until } from "../lab/processes.ts";
+import { type Acknowledged, acknowledge, expectKnown } from "./acknowledged.ts";
 import { type Failpoint, FAILPOINTS } from "./failpoints.ts";
 import { arrivedBytes } from "./journaled.ts";
-import { type ChaosPart, type Checks, createChecks, createDice, type Dice } from "./part.ts";
+import { type ChaosPart, createChecks, createDice, type Dice } from "./part.ts";
 import { ended, verified } from "./waiting.ts";
 
 const LONG_ROUNDS = 500;
@@ -21,6 +20,8 @@ const POOL = 4;
 /** Random moments are spread over a pull, and a little after it. */
 const KILL_WITHIN_MS = 3500;
 const RESTART_MS = 5000;
+/** On a machine that is too busy for that, so many times what the first start took. */
+const RESTART_RATIO = 3;
 const MAX_REFETCHED = 0.05;
 /** A share of less says nothing. */
 const LEAST_ARRIVED_BYTES = 4 * MIB;
@@ -28,14 +29,6 @@ const LEAST_ARRIVED_BYTES = 4 * MIB;
 interface Named {
   readonly reference: string;
   readonly image: TestImage;
-}
-
-/** What the daemon has said yes to, and must know after any kill. */
-interface Acknowledged {
-  /** Digests by name. */
-  readonly pins: Map<string, string>;
-  readonly unpinned: Set<string>;
-  readonly revoked: Set<string>;
 }
 
 interface Tally {
@@ -70,7 +63,9 @@ export const killPart: ChaosPart = async ({ seed, long, rounds, tell }) => {
     pool.push(await pushed(site, `pool${index}`, createImage([2048, MIB, 8 * MIB, 23 * MIB])));
   const file = join(site.folder, "kill-at.json");
   const killAt = new URL(`kill-at.ts?${encodeURIComponent(file)}`, import.meta.url).href;
+  const startMs = performance.now();
   const daemon = await site.daemon(site.lan.machines[0]!, { imports: [killAt] });
+  const firstStartMs = performance.now() - startMs;
   await daemon.api.site.init({ name: "victim" });
   const known: Acknowledged = { pins: new Map(), unpinned: new Set(), revoked: new Set() };
 
@@ -133,7 +128,8 @@ export const killPart: ChaosPart = async ({ seed, long, rounds, tell }) => {
   const share = tally.refetchedBytes / Math.max(1, tally.arrivedBytes);
   checks.expect(share <= MAX_REFETCHED, `${(share * 100).toFixed(1)} % was fetched again`);
   const slowest = Math.max(...tally.restartMs);
-  checks.expect(slowest < RESTART_MS, `a restart took ${slowest.toFixed(0)} ms`);
+  const limitMs = Math.max(RESTART_MS, RESTART_RATIO * firstStartMs);
+  checks.expect(slowest < limitMs, `a restart took ${slowest.toFixed(0)} ms`);
   const random = tally.at.get("random") ?? 0;
   return {
     figures: {
@@ -147,6 +143,7 @@ export const killPart: ChaosPart = async ({ seed, long, rounds, tell }) => {
       "arrived before kills, MiB": Math.round(tally.arrivedBytes / MIB),
       "fetched again, %": Number((share * 100).toFixed(2)),
       "worst round, %": Number((tally.worstShare * 100).toFixed(2)),
+      "first start, ms": Math.round(firstStartMs),
       "slowest restart, ms": Math.round(slowest),
       "median restart, ms": Math.round(
         tally.restartMs.toSorted((a, b) => a - b)[tally.restartMs.length >> 1]!,
@@ -176,44 +173,6 @@ async function began(daemon: LabDaemon, wanted: readonly Named[]): Promise<Pull[
     pulls.push(pull);
   }
   return pulls;
-}
-
-/** Has the daemon say yes to what it then must not forget, until it is gone. */
-async function acknowledge(
-  daemon: LabDaemon,
-  keep: string,
-  known: Acknowledged,
-  dice: Dice,
-): Promise<void> {
-  try {
-    const { peer } = await daemon.api.site.revoke({ member: await strangersId() });
-    known.revoked.add(peer);
-    for (;;) {
-      const pin = await daemon.api.store.pin({ name: keep }).catch((error: { code?: string }) => {
-        if (/NOT_STORED/.test(error.code ?? "")) return undefined;
-        throw error;
-      });
-      if (pin !== undefined) {
-        known.pins.set(pin.name, pin.digest);
-        break;
-      }
-      await delay(20);
-    }
-    if (known.pins.size < 3) return;
-    const [name] = dice.some(1, [...known.pins.keys()]) as [string];
-    // Until it is acknowledged, either would be right.
-    known.pins.delete(name);
-    await daemon.api.store.unpin({ name });
-    known.unpinned.add(name);
-  } catch {
-    // The daemon is gone: what it has not said yes to, it may forget.
-  }
-}
-
-async function strangersId(): Promise<string> {
-  const identity = await createEphemeralIdentity();
-  const components = { clock: systemClock, random: Math.random, logger: silentLogger };
-  return createNetwork({ ...components, identity, metrics: noMetrics }).self;
 }
 
 /** @returns whether it was the failpoint's doing */
@@ -247,21 +206,4 @@ async function restarted(daemon: LabDaemon): Promise<number> {
   const startMs = performance.now();
   await daemon.restart();
   return performance.now() - startMs;
-}
-
-async function expectKnown(
-  daemon: LabDaemon,
-  known: Acknowledged,
-  checks: Checks,
-  what: string,
-): Promise<void> {
-  const pins = new Map((await daemon.api.store.pins()).map(({ name, digest }) => [name, digest]));
-  for (const [name, digest] of known.pins)
-    checks.expect(pins.get(name) === digest, `${what}: the pin of ${name} is lost`);
-  for (const name of known.unpinned)
-    checks.expect(!pins.has(name), `${what}: ${name} is pinned again`);
-  const { members } = await daemon.api.site.members();
-  const revoked = new Set(members.flatMap(({ peer, revokedAt }) => (revokedAt ? [peer] : [])));
-  for (const peer of known.revoked)
-    checks.expect(revoked.has(peer), `${what}: the revocation of ${peer} is lost`);
 }
