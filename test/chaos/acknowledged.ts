@@ -33,7 +33,7 @@ export async function acknowledge(
       }
       await delay(20);
     }
-    if (known.pins.size < 3) return;
+    if (known.pins.size < 2 || dice.float() < 0.6) return;
     const [name] = dice.some(1, [...known.pins.keys()]) as [string];
     // Until it is acknowledged, either would be right.
     known.pins.delete(name);

@@ -14,8 +14,7 @@ export async function ended(
   await until(
     `the pull of ${reference} has ended`,
     async () => {
-      const known = await daemon.api.pulls();
-      last = known.find((pull) => pull.id === current);
+      last = current === "" ? undefined : await pullOf(daemon, current);
       if (last !== undefined) return isFinished(last);
       current = (await daemon.api.startPull({ reference })).id;
       return false;
@@ -23,6 +22,15 @@ export async function ended(
     limitMs,
   );
   return last!;
+}
+
+async function pullOf(daemon: LabDaemon, id: string): Promise<Pull | undefined> {
+  try {
+    return await daemon.api.pull(id);
+  } catch (error) {
+    if ((error as { code?: string }).code === "ERR_PULL_NOT_FOUND") return undefined;
+    throw error;
+  }
 }
 
 /** Reads every blob of a daemon's store again. */
