@@ -178,5 +178,6 @@ function refusal(code: RefusalCode): ControlReply {
 }
 
 function refusalFor(error: unknown): RefusalCode {
+  if (hasCode(error, "ERR_LIMIT")) return "ERR_LIMIT";
   return hasCode(error, "ERR_MESSAGE", "ERR_RECORD_INVALID") ? "ERR_MESSAGE" : "ERR_UPSTREAM";
 }

@@ -9,6 +9,7 @@ import { rank } from "./rendezvous.ts";
 import { parseWireRepository } from "./sharing.ts";
 import type { PeerIdString } from "./transport.ts";
 import type { ControlRequest, Sync, SyncReply } from "./wire/messages.ts";
+import { createSyncBudget } from "./sync-budget.ts";
 import { createZones, type ZonedTransport } from "./zones.ts";
 
 /** Blobs up to this travel inside the coordinator's answer. */
@@ -56,6 +57,7 @@ export function createDirectory(components: DirectoryComponents): Directory {
   const heldBy = new Map<PeerIdString, Set<Digest>>();
   const coordinators = new Map<string, Coordinator>();
   const settling = new Map<PeerIdString, number>();
+  const budget = createSyncBudget();
   const zones = createZones(transport);
 
   function holdersOf({ digest, size: sizeBytes, repository }: Sync): Set<PeerIdString> {
@@ -90,7 +92,22 @@ export function createDirectory(components: DirectoryComponents): Directory {
     return created;
   }
 
-  async function decide(from: PeerIdString, told: Sync): Promise<SyncReply> {
+  /** @param teller whose message it is, which may be about another participant */
+  function ensureWithinBudget(teller: PeerIdString, message: Sync): void {
+    if (teller === transport.self) return;
+    const { digest, size, zone, origin, leaving } = message;
+    const key = `${digest}/${size}/${zone ?? ""}/${origin ?? ""}`;
+    if (leaving) budget.leave(teller, key);
+    else if (!budget.take(teller, key, pieceGeometry(size).pieceCount, clock.now()))
+      throw new CodedError("ERR_LIMIT", "a member registers for more than it can want at a time");
+  }
+
+  async function decide(
+    from: PeerIdString,
+    told: Sync,
+    teller: PeerIdString = from,
+  ): Promise<SyncReply> {
+    ensureWithinBudget(teller, told);
     const { registry } = parseWireRepository(told.repository);
     const may = from === transport.self || conduct.mayLease(from, registry);
     const message = may ? told : { ...told, canFetch: false, wants: false };
@@ -127,7 +144,9 @@ export function createDirectory(components: DirectoryComponents): Directory {
   function hold(peer: PeerIdString, digest: Digest, sizeBytes: number): void {
     const held = heldBy.get(peer) ?? new Set<Digest>();
     heldBy.set(peer, held);
-    if (held.size >= MAX_HELD_BY_PEER) return;
+    // A blob has one size: who tells of another takes back what it told before.
+    if (held.has(digest)) forget(peer, digest);
+    else if (held.size >= MAX_HELD_BY_PEER) return;
     held.add(digest);
     const entries = announced.get(digest) ?? [];
     const entry = entries.find((candidate) => candidate.sizeBytes === sizeBytes);
@@ -154,7 +173,7 @@ export function createDirectory(components: DirectoryComponents): Directory {
 
   return {
     async sync(from, message, signal) {
-      if (message.origin !== undefined) return await decide(message.origin, message);
+      if (message.origin !== undefined) return await decide(message.origin, message, from);
       const ranked = rank([transport.self, ...othersFor(message)], message.digest);
       const first = ranked.find((peer) => !message.passedOver.includes(peer));
       if (first === undefined || first === transport.self) return await decide(from, message);
@@ -184,6 +203,7 @@ export function createDirectory(components: DirectoryComponents): Directory {
     },
     memberDown(peer) {
       settling.delete(peer);
+      budget.forget(peer);
       for (const digest of heldBy.get(peer) ?? []) forget(peer, digest);
       heldBy.delete(peer);
       for (const coordinator of coordinators.values()) coordinator.memberDown(peer);

@@ -18,12 +18,12 @@ export interface PieceSet {
  * all pieces. @returns `undefined` when `wire` has the wrong length or a spare bit set
  */
 export function pieceSetFrom(length: number, wire: Uint8Array | "all"): PieceSet | undefined {
+  if (wire !== "all" && wire.length !== Math.ceil(length / 8)) return undefined;
   const set = createPieceSet(length);
   if (wire === "all") {
     for (let piece = 0; piece < length; piece++) set.add(piece as PieceIndex);
     return set;
   }
-  if (wire.length !== Math.ceil(length / 8)) return undefined;
   for (let at = 0; at < wire.length; at++) {
     const byte = wire[at]!;
     for (let bit = 0; byte !== 0 && bit < 8; bit++) {

@@ -69,6 +69,7 @@ describe("wire codec", () => {
       [2, sync],
       [1, { ...sync, more: 1 }],
       [1, { ...sync, size: -1 }],
+      [1, { ...sync, size: 2 ** 42 + 1 }],
       [1, { ...sync, digest: "sha256:zz" }],
       [1, { ...sync, excluded: ["not a peer"] }],
       [1, { type: "sing" }],
@@ -79,6 +80,12 @@ describe("wire codec", () => {
       expect(() => decodeRequest(encode(value))).toThrow(
         expect.objectContaining({ code: "ERR_MESSAGE" }),
       );
+  });
+
+  it("takes blobs of up to 4 TiB", () => {
+    expect(decodeRequest(encodeRequest({ ...sync, size: 2 ** 42 }))).toMatchObject({
+      size: 2 ** 42,
+    });
   });
 
   it("refuses a frame over its bound before it reads it", () => {

@@ -10,6 +10,8 @@ const MAX_PIECES = 1 << 20;
 /** Pieces that one attestation may vouch for. */
 const MAX_ATTESTED = 64;
 const count = z.number().int().nonnegative();
+/** Of a blob. Whoever coordinates it keeps some bytes for each of its pieces, which are of 4 MiB at most. */
+const size = count.max(MAX_PIECES * 4 * 1024 * 1024);
 const digest = z.custom<Digest>((value) => typeof value === "string" && isDigest(value));
 const peer = z.custom<PeerIdString>(
   (value) => typeof value === "string" && /^[1-9A-HJ-NP-Za-km-z]{46,64}$/.test(value),
@@ -25,7 +27,7 @@ const registry = z.custom<RegistryHost>((value) => {
     return false;
   }
 });
-const blob = { digest, size: count, repository };
+const blob = { digest, size, repository };
 
 /** A range of pieces that its holder fetches from the upstream. */
 const LeaseSchema = z.strictObject({
@@ -143,7 +145,7 @@ const HaveSchema = z.strictObject({
 /** Whole blobs that the sender has or no longer has, told to the coordinators of their digests. */
 const AnnounceSchema = z.strictObject({
   type: z.literal("announce"),
-  held: z.array(z.tuple([digest, count])).max(2_000),
+  held: z.array(z.tuple([digest, size])).max(2_000),
   gone: z.array(digest).max(2_000),
   /** Nothing is left to tell the receiver for now. */
   complete: z.boolean(),
@@ -151,7 +153,7 @@ const AnnounceSchema = z.strictObject({
 
 /** Asks what a member knows of a digest without a size. */
 const StatSchema = z.strictObject({ type: z.literal("stat"), digest, repository });
-const StatReplySchema = z.strictObject({ type: z.literal("stats"), size: count.optional() });
+const StatReplySchema = z.strictObject({ type: z.literal("stats"), size: size.optional() });
 
 /** Asks which of these blobs the receiver has and is not about to remove: the sender may remove its own. */
 const KeepingSchema = z.strictObject({
@@ -165,7 +167,7 @@ const KeepingReplySchema = z.strictObject({
 });
 
 /** The coordinator has something to say to a participant: it syncs at once. */
-const NudgeSchema = z.strictObject({ type: z.literal("nudge"), digest, size: count });
+const NudgeSchema = z.strictObject({ type: z.literal("nudge"), digest, size });
 
 /** Asks for a tag or a manifest by its digest. */
 const ResolveSchema = z.strictObject({
