@@ -20,7 +20,7 @@ function directory() {
     audits: { sync: async () => undefined },
     conduct: { mayLease: () => true, trusts: () => true },
     logger: silentLogger,
-    shares: () => true,
+    gives: () => true,
   });
   const announce = (held: readonly Digest[], gone: readonly Digest[] = [], sizeBytes = 5): void =>
     site.announce(peer, {

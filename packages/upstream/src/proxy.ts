@@ -118,7 +118,7 @@ function matches(
   if (withPort !== null && withPort[2] !== port) return false;
   const host = withPort?.[1] ?? entry;
   // Most entries are names, and looking for an address in each takes a while.
-  const literal = /^[0-9a-f.:[\]]*[.:]/.test(host) ? literalAddress(host) : undefined;
+  const literal = /^(?:\d|\[|[0-9a-f]*:)/.test(host) ? literalAddress(host) : undefined;
   if (literal !== undefined)
     return (
       address !== undefined &&

@@ -72,7 +72,9 @@ export const UPSTREAM_TARGETS: readonly FuzzTarget[] = [
     mostBytes: HEADER_BYTES,
     refuses: ["ERR_UPSTREAM_REALM"],
     parse(text) {
-      const { protocol, hostname } = checkRealm(endpoint, text);
+      const { protocol, host } = checkRealm(endpoint, text);
+      // A dot at the end makes a name absolute, and no other.
+      const hostname = host.replace(/:\d+$/, "").replace(/\.$/, "");
       promise(
         protocol === "https:" && (hostname === "example.com" || hostname.endsWith(".example.com")),
         "logins go to the registry's own domain over TLS",
@@ -209,7 +211,7 @@ export const UPSTREAM_TARGETS: readonly FuzzTarget[] = [
     name: "upstream/no-proxy",
     examples: ["localhost,.example.com,10.0.0.0/8,*.lab:5000", "*", "fd00::/8,[::1]:443"],
     dictionary: ["10.0.0.0/33", "::/0", ":99999", "*.", "registry.example.com"],
-    mostBytes: 16 * 1024,
+    mostBytes: 4096,
     parse: (text) => [
       isDirect(new URL("https://registry.example.com"), text),
       isDirect(new URL("http://[fd00::1]:5000"), text),
