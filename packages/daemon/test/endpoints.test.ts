@@ -64,11 +64,13 @@ function lie(
 }
 
 describe("an endpoint that gives wrong bytes of a blob", () => {
-  it("spoils the pull that it is found out by, and the next one is right, from another", async () => {
+  it("spoils the pull that it is found out by at most, and the next one is right, from another", async () => {
     await using t = await setUp();
     await t.manifest();
     lie(t.first, t.layers);
-    await expect(t.pull(0)).rejects.toThrow();
+    // Where all has come before any of it was shown, it is fetched again unseen.
+    const spoiled = await t.pull(0).catch(() => undefined);
+    expect(spoiled?.equals(t.layers[0]!.bytes) ?? true).toBe(true);
     expect((await t.pull(0)).equals(t.layers[0]!.bytes)).toBe(true);
     expect([t.gets(t.first, 0), t.gets(t.registry, 0)]).toEqual([1, 0]);
     const sentBytes = t.second.requests.reduce((sum, request) => sum + request.sentBytes, 0);

@@ -98,7 +98,8 @@ export function createLessee(components: LesseeComponents): Lessee {
     },
     request() {
       const canFetch = !winding && standing.mayFetch() && components.mayAsk();
-      const wants = canFetch && running.size === 0 && !arrival.have.complete;
+      // While the arrival is sealed, what comes would be thrown away.
+      const wants = canFetch && running.size === 0 && !arrival.have.complete && !arrival.sealed;
       return { canFetch: canFetch || running.size > 0, wants, leases: [...running.keys()] };
     },
     apply(granted) {
@@ -111,7 +112,7 @@ export function createLessee(components: LesseeComponents): Lessee {
             (own.epoch < lease.epoch && own.first === lease.first),
         );
         if (known === undefined) {
-          if (winding || lease.first >= lease.end) continue;
+          if (winding || arrival.sealed || lease.first >= lease.end) continue;
           if (lease.end > arrival.geometry.pieceCount) continue;
           const fresh = { ...lease, doneBytes: 0 };
           kept.add(fresh);

@@ -1,5 +1,7 @@
+import { setTimeout as delay } from "node:timers/promises";
 import type { Digest } from "@shoal/oci";
 import { hasCode } from "@shoal/runtime";
+import { createMemoryStore, type Ingest, type Store } from "@shoal/store";
 import type { Upstream } from "@shoal/upstream";
 import { describe, expect, it } from "vitest";
 import { createMemorySite } from "../src/testing.ts";
@@ -37,6 +39,25 @@ function behindLiars(origin: Origin, liars: number): { upstream: Upstream; rejec
   return { upstream, rejections };
 }
 
+/** A store that takes its time to drop pieces, as a busy disk does. */
+function slowToDrop(): Store {
+  const store = createMemoryStore();
+  return {
+    ...store,
+    async openIngest(target, options) {
+      const ingest = await store.openIngest(target, options);
+      const drop = ingest.drop.bind(ingest);
+      return Object.assign<Ingest, Partial<Ingest>>(ingest, {
+        async drop(pieces) {
+          const dropped = drop(pieces);
+          await delay(100);
+          await dropped;
+        },
+      });
+    },
+  };
+}
+
 /** Reads until it is right, at most so often. */
 async function readWithin(tries: number, attempt: () => Promise<Uint8Array>): Promise<Uint8Array> {
   for (let failures = 1; ; failures += 1) {
@@ -60,6 +81,16 @@ describe("wrong bytes of an endpoint", () => {
     await blob.finished();
     expect(rejections).toEqual([digest, digest]);
     expect(same(await read(member, digest, SIZE), bytes)).toBe(true);
+  });
+
+  it("are not fetched again before the old ones are out of the way, only to be thrown away", async () => {
+    const origin = createOrigin();
+    const { upstream } = behindLiars(origin, 2);
+    const { digest } = addBlob(origin, SIZE);
+    await using member = await createMember(upstream, undefined, {}, slowToDrop());
+    await using blob = await member.swarm.open({ digest, repository, sizeBytes: SIZE });
+    await blob.finished();
+    expect(origin.counts.blobBytes).toBe(3 * SIZE);
   });
 
   it("end a pull that has shown them, and the next one is right", async () => {
