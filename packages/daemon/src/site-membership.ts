@@ -9,7 +9,14 @@ import {
   type SiteRecord,
   type SiteToken,
 } from "@shoal/network";
-import { type AuditLog, CodedError, hasCode, type Logger, noAuditLog } from "@shoal/runtime";
+import {
+  type AuditLog,
+  CodedError,
+  createTurns,
+  hasCode,
+  type Logger,
+  noAuditLog,
+} from "@shoal/runtime";
 import { machineName } from "./site/known-members.ts";
 import type { MembershipFile } from "./site/membership-file.ts";
 import { readTokenFile, removeTokenFile, writeTokenFile } from "./site-token-file.ts";
@@ -44,14 +51,8 @@ export function createSiteMembership(
   { network, membershipFile, logger, audit = noAuditLog }: SiteMembershipComponents,
   { tokenFile }: SiteMembershipInit,
 ): SiteMembership {
-  let last: Promise<unknown> = Promise.resolve();
-
   /** One change at a time: two that make a site at once would show two tokens, of which one is no site's. */
-  async function inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const turn = last.then(work);
-    last = turn.catch(() => undefined);
-    return await turn;
-  }
+  const inTurn = createTurns();
 
   /** The site that the network is in; the token's file may have been changed by hand since. */
   const entered = (): string | undefined => network.credentials()?.site.id;

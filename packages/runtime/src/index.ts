@@ -15,7 +15,7 @@ export { type Clock, sleep, systemClock } from "./clock.ts";
 export { type Coalescer, createCoalescer } from "./coalesce.ts";
 export { CodedError, type CodedErrorOptions, type ErrorDetails, hasCode } from "./coded-error.ts";
 export { type LogFields, type Logger, silentLogger } from "./logger.ts";
-export { makeRoom } from "./make-room.ts";
+export { keepNewest, makeRoom } from "./make-room.ts";
 export { freeMemory } from "./memory.ts";
 export {
   type Counter,
@@ -27,3 +27,4 @@ export {
   noMetrics,
 } from "./metrics.ts";
 export { reuseFor } from "./reuse.ts";
+export { createTurns } from "./turns.ts";

@@ -12,3 +12,15 @@ export function makeRoom<Key>(cache: KeptInOrder<Key>, most: number): void {
     cache.delete(oldest);
   }
 }
+
+/** Keeps an entry as the newest of a cache of at most `most` entries: the oldest go first. */
+export function keepNewest<Key, Value>(
+  cache: Map<Key, Value>,
+  key: Key,
+  value: Value,
+  most: number,
+): void {
+  cache.delete(key);
+  makeRoom(cache, most);
+  cache.set(key, value);
+}

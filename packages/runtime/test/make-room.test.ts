@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { makeRoom } from "../src/index.ts";
+import { keepNewest, makeRoom } from "../src/index.ts";
 
 describe("makeRoom", () => {
   it("lets the oldest go until one more fits", () => {
@@ -16,5 +16,20 @@ describe("makeRoom", () => {
     cache.add("a");
     makeRoom(cache, 2);
     expect([...cache]).toEqual(["a"]);
+  });
+});
+
+describe("keepNewest", () => {
+  it("takes who was kept before for new, and lets the oldest go", () => {
+    const cache = new Map([
+      ["a", 1],
+      ["b", 2],
+    ]);
+    keepNewest(cache, "a", 3, 2);
+    keepNewest(cache, "c", 4, 2);
+    expect([...cache]).toEqual([
+      ["a", 3],
+      ["c", 4],
+    ]);
   });
 });

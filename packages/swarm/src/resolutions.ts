@@ -1,5 +1,5 @@
 import { type Digest, MANIFEST_ACCEPT } from "@shoal/oci";
-import { type Clock, makeRoom } from "@shoal/runtime";
+import { type Clock, keepNewest } from "@shoal/runtime";
 import type { RecordTable, Store } from "@shoal/store";
 import { encode } from "cborg";
 import type { PeerIdString } from "./transport.ts";
@@ -46,9 +46,7 @@ export function createResolutions(store: Pick<Store, "table">, clock: Clock): Re
   }
 
   function remember(key: string, resolution: StoredResolution): void {
-    recent.delete(key);
-    makeRoom(recent, MAX_RECENT);
-    recent.set(key, resolution);
+    keepNewest(recent, key, resolution, MAX_RECENT);
   }
 
   return {

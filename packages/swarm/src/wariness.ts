@@ -1,5 +1,5 @@
 import type { Digest } from "@shoal/oci";
-import { type Clock, makeRoom } from "@shoal/runtime";
+import { type Clock, keepNewest } from "@shoal/runtime";
 
 /** How long a registry's wrong bytes are remembered. Milliseconds. */
 const WARY_MS = 10 * 60_000;
@@ -21,9 +21,7 @@ export function createWariness(clock: Pick<Clock, "now">): Wariness {
   const untilMs = new Map<Digest, number>();
   return {
     misled(digest) {
-      untilMs.delete(digest);
-      makeRoom(untilMs, MAX_BLOBS);
-      untilMs.set(digest, clock.now() + WARY_MS);
+      keepNewest(untilMs, digest, clock.now() + WARY_MS, MAX_BLOBS);
     },
     isWaryOf: (digest) => (untilMs.get(digest) ?? Number.NEGATIVE_INFINITY) > clock.now(),
   };

@@ -1,5 +1,5 @@
 import { formatRepository, type Repository } from "@shoal/oci";
-import { type AbortOptions, hasCode, makeRoom } from "@shoal/runtime";
+import { type AbortOptions, hasCode, keepNewest } from "@shoal/runtime";
 import { parseChallenges, pullScope } from "./challenge.ts";
 import { basicAuthorization, type Credential, isSameLogin } from "./credential.ts";
 import type { Credentials } from "./credentials.ts";
@@ -57,9 +57,7 @@ export function createAuthorizer(components: {
   const remembered = new Map<string, Scheme>();
 
   function remember(key: string, scheme: Scheme): void {
-    remembered.delete(key);
-    makeRoom(remembered, MAX_REMEMBERED);
-    remembered.set(key, scheme);
+    keepNewest(remembered, key, scheme, MAX_REMEMBERED);
   }
 
   /** @param refused the header that the registry did not take */

@@ -1,4 +1,4 @@
-import { type Clock, makeRoom } from "@shoal/runtime";
+import { type Clock, keepNewest } from "@shoal/runtime";
 
 /** Who has given bytes of blobs, until somebody who has all of them tells whether they are right. */
 export interface BlobGivers {
@@ -39,9 +39,7 @@ export function createBlobGivers(clock: Pick<Clock, "now">): BlobGivers {
   return {
     gave(key, source) {
       const blob = blobs.get(key) ?? { givers: new Set(), rejected: new Map() };
-      blobs.delete(key);
-      makeRoom(blobs, MOST_BLOBS);
-      blobs.set(key, blob);
+      keepNewest(blobs, key, blob, MOST_BLOBS);
       blob.givers.add(source);
     },
     mayGive: (key, source) => !isRejected(blobs.get(key), source),

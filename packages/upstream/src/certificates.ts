@@ -2,7 +2,7 @@ import { createHash, X509Certificate } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createSecureContext } from "node:tls";
-import { type Clock, CodedError, type Logger, makeRoom } from "@shoal/runtime";
+import { type Clock, CodedError, type Logger, keepNewest } from "@shoal/runtime";
 import { isDockerHub, type RegistryEndpoint } from "./settings.ts";
 
 /** What a registry needs of TLS beside what every registry gets. */
@@ -106,9 +106,7 @@ export function createCertificates(
       const last = known.get(key);
       if (last !== undefined && nowMs - last.atMs < FRESH_MS) return await last.certificates;
       const certificates = read(endpoint);
-      known.delete(key);
-      makeRoom(known, MAX_REMEMBERED);
-      known.set(key, { atMs: nowMs, certificates });
+      keepNewest(known, key, { atMs: nowMs, certificates }, MAX_REMEMBERED);
       certificates.catch(() => known.delete(key));
       return await certificates;
     },

@@ -1,5 +1,5 @@
 import type { RegistryHost } from "@shoal/oci";
-import { type Clock, createCoalescer, type Logger, makeRoom } from "@shoal/runtime";
+import { type Clock, createCoalescer, type Logger, keepNewest } from "@shoal/runtime";
 import type { FindOptions } from "./credentials.ts";
 import { type Credential, isSameLogin } from "./credential.ts";
 import { type HelperAnswer, parseHelperAnswer } from "./helper-answer.ts";
@@ -113,9 +113,7 @@ export function createCredentialHelpers(
     } else failures.delete(name);
     const credential = answer.kind === "login" ? answer.credential : undefined;
     const key = keyOf(name, registry);
-    remembered.delete(key);
-    makeRoom(remembered, MAX_REMEMBERED);
-    remembered.set(key, { credential, askedAtMs });
+    keepNewest(remembered, key, { credential, askedAtMs }, MAX_REMEMBERED);
     return credential;
   }
 

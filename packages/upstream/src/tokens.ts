@@ -4,7 +4,7 @@ import {
   type Clock,
   CodedError,
   createCoalescer,
-  makeRoom,
+  keepNewest,
 } from "@shoal/runtime";
 import { z } from "zod";
 import { basicAuthorization, type Credential } from "./credential.ts";
@@ -74,9 +74,7 @@ export function createTokens(components: {
       throw refusal(question, "answered without a usable token");
     // A token that ends on its way is a wasted request.
     const marginMs = Math.min(10_000, lifetimeS * 100);
-    cache.delete(key);
-    makeRoom(cache, MAX_CACHED);
-    cache.set(key, { token, untilMs: askedAtMs + lifetimeS * 1000 - marginMs });
+    keepNewest(cache, key, { token, untilMs: askedAtMs + lifetimeS * 1000 - marginMs }, MAX_CACHED);
     return token;
   }
 

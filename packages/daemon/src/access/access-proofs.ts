@@ -7,7 +7,7 @@ import {
   hasCode,
   limitTime,
   type Logger,
-  makeRoom,
+  keepNewest,
 } from "@shoal/runtime";
 import type { RecordTable, Store } from "@shoal/store";
 import { isPassing, type Upstream } from "@shoal/upstream";
@@ -79,15 +79,11 @@ export async function loadAccessProofs(
   const questions = createCoalescer<void>();
 
   function rest(key: string, forMs: number): void {
-    freshUntilMs.delete(key);
-    makeRoom(freshUntilMs, MOST);
-    freshUntilMs.set(key, clock.now() + forMs);
+    keepNewest(freshUntilMs, key, clock.now() + forMs, MOST);
   }
 
   async function keep(key: string, proof: Proof): Promise<void> {
-    proofs.delete(key);
-    makeRoom(proofs, MOST);
-    proofs.set(key, proof);
+    keepNewest(proofs, key, proof, MOST);
     rest(key, init.provenMs);
     await table.put(key, proof);
   }

@@ -1,5 +1,5 @@
 import { formatRepository, type Repository } from "@shoal/oci";
-import { type AbortOptions, type Clock, type Logger, makeRoom } from "@shoal/runtime";
+import { type AbortOptions, type Clock, type Logger, keepNewest } from "@shoal/runtime";
 import type { RecordTable, Store } from "@shoal/store";
 import type { OwnAccess } from "@shoal/upstream";
 
@@ -59,9 +59,7 @@ export async function loadGuardedRepositories(components: {
         logger.debug({ error, repository: name }, "what opens a repository could not be found out");
         return true;
       });
-      learned.delete(name);
-      makeRoom(learned, MOST);
-      learned.set(name, { guarded, atMs: clock.now() });
+      keepNewest(learned, name, { guarded, atMs: clock.now() }, MOST);
       return guarded;
     },
     isKnownOpen(repository) {
@@ -85,9 +83,7 @@ export async function loadGuardedRepositories(components: {
     },
     opened(repository) {
       const name = formatRepository(repository);
-      openUntilMs.delete(name);
-      makeRoom(openUntilMs, MOST);
-      openUntilMs.set(name, clock.now() + OPEN_MS);
+      keepNewest(openUntilMs, name, clock.now() + OPEN_MS, MOST);
     },
   };
 }

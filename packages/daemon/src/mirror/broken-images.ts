@@ -1,5 +1,12 @@
 import type { Digest, Repository } from "@shoal/oci";
-import { type AbortOptions, type Clock, CodedError, hasCode, makeRoom } from "@shoal/runtime";
+import {
+  type AbortOptions,
+  type Clock,
+  CodedError,
+  hasCode,
+  keepNewest,
+  makeRoom,
+} from "@shoal/runtime";
 import type { Swarm } from "@shoal/swarm";
 import { BodyCut } from "./body.ts";
 import type { Sizes } from "./sizes.ts";
@@ -69,12 +76,6 @@ export function createBrokenImages(components: {
   /** For which blob a manifest is broken. */
   const causes = new Map<Digest, Digest>();
 
-  function put<Key, Value>(map: Map<Key, Value>, key: Key, value: Value, most: number): void {
-    map.delete(key);
-    makeRoom(map, most);
-    map.set(key, value);
-  }
-
   function link(child: Digest, parent: Digest): void {
     const linked = parents.get(child);
     if (linked === parent) return;
@@ -91,10 +92,11 @@ export function createBrokenImages(components: {
   function failed(repository: Repository, blob: Digest, error: unknown): void {
     if (!(error instanceof CodedError) || !isDefinitive(error)) return;
     const failure = { blob, atMs: clock.now(), error };
-    put(broken, keyOf(repository, blob), failure, MAX_BLOBS);
+    keepNewest(broken, keyOf(repository, blob), failure, MAX_BLOBS);
     let parent = parents.get(blob);
     // What an index names can't name the index: digests don't go round.
-    for (; parent !== undefined; parent = parents.get(parent)) put(causes, parent, blob, MAX_LINKS);
+    for (; parent !== undefined; parent = parents.get(parent))
+      keepNewest(causes, parent, blob, MAX_LINKS);
   }
 
   function succeeded(repository: Repository, blob: Digest): void {
@@ -134,7 +136,7 @@ export function createBrokenImages(components: {
         if (failure === undefined) continue;
         const isFresh = clock.now() - failure.atMs < JUST_NOW_MS;
         if (!isFresh && (await isThere(repository, failure, options))) continue;
-        put(causes, manifest, failure.blob, MAX_LINKS);
+        keepNewest(causes, manifest, failure.blob, MAX_LINKS);
         throw new CodedError(
           "ERR_IMAGE_BROKEN",
           `blob ${failure.blob} of this image can't be had, so that engines are sent to their own upstream for it: ${failure.error.message}`,

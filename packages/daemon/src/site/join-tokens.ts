@@ -1,4 +1,4 @@
-import { CodedError } from "@shoal/runtime";
+import { CodedError, createTurns } from "@shoal/runtime";
 import * as z from "zod";
 import { faulty, type PrivateFile, readPrivateFile, writePrivateFile } from "./private-file.ts";
 
@@ -44,20 +44,18 @@ export async function openJoinTokens(path: string, now: () => number): Promise<J
     remedy: "see that the daemon's user owns it, or remove it: its join tokens then admit nobody",
   };
   let tokens = await readTokens(file);
-  let last: Promise<unknown> = Promise.resolve();
+  const inTurn = createTurns();
 
   /** What is on disk counts: a use that was not written down is none. */
   async function change(
     work: (current: readonly JoinTokenRecord[]) => JoinTokenRecord[],
   ): Promise<void> {
-    const turn = last.then(async () => {
+    await inTurn(async () => {
       const changed = work(tokens);
       if (changed === tokens) return;
       await writePrivateFile(file, { version: 1, tokens: changed });
       tokens = changed;
     });
-    last = turn.catch(() => undefined);
-    await turn;
   }
 
   const isGood = ({ notAfterMs }: JoinTokenRecord): boolean => now() < notAfterMs;

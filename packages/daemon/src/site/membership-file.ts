@@ -1,4 +1,5 @@
 import type { SiteRecord } from "@shoal/network";
+import { createTurns } from "@shoal/runtime";
 import * as z from "zod";
 import {
   faulty,
@@ -33,13 +34,7 @@ export function createMembershipFile(path: string): MembershipFile {
     remedy:
       "see that the daemon's user owns it, or move it away and run `shoal join` with a new join token",
   };
-  let last: Promise<unknown> = Promise.resolve();
-
-  async function inTurn(work: () => Promise<void>): Promise<void> {
-    const turn = last.then(work);
-    last = turn.catch(() => undefined);
-    await turn;
-  }
+  const inTurn = createTurns();
 
   return {
     async read() {

@@ -1,4 +1,4 @@
-import { makeRoom } from "@shoal/runtime";
+import { keepNewest } from "@shoal/runtime";
 
 /** Addresses that are remembered: whoever has more than these of its own has a LAN of its own. */
 const MAX_KEYS = 2000;
@@ -20,9 +20,7 @@ export function createAttempts(limits: {
     take(key, nowMs) {
       const fromMs = Math.max(nowMs, emptyMs.get(key) ?? 0);
       if (fromMs + limits.everyMs > nowMs + limits.burst * limits.everyMs) return false;
-      emptyMs.delete(key);
-      makeRoom(emptyMs, MAX_KEYS);
-      emptyMs.set(key, fromMs + limits.everyMs);
+      keepNewest(emptyMs, key, fromMs + limits.everyMs, MAX_KEYS);
       return true;
     },
   };
