@@ -1,6 +1,6 @@
-import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { dirname } from "node:path";
-import { CodedError, hasCode } from "@shoal/runtime";
+import { CodedError, hasCode, makeFolder, removeFile, replaceFile } from "@shoal/runtime";
 import { parseSiteToken, type SiteToken } from "@shoal/network";
 
 /** Reads the site's token; `undefined` when there is none yet. @throws ERR_TOKEN_INVALID, ERR_TOKEN_FILE */
@@ -30,35 +30,22 @@ export async function writeTokenFile(
   token: SiteToken,
   enter: () => Promise<void> = async () => undefined,
 ): Promise<void> {
-  const temporary = `${path}.${process.pid}.tmp`;
   await writing(path, async () => {
-    await mkdir(dirname(path), { recursive: true });
-    const handle = await open(temporary, "w", 0o600);
-    try {
-      await handle.writeFile(`${token}\n`);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
+    await makeFolder(dirname(path));
+    await replaceFile(path, `${token}\n`, { mode: 0o600, before: enter });
   });
-  try {
-    await enter();
-    await writing(path, async () => await rename(temporary, path));
-  } finally {
-    await rm(temporary, { force: true });
-  }
 }
 
 /** Forgets the token: this machine belongs to its site by a certificate. @throws ERR_TOKEN_FILE */
 export async function removeTokenFile(path: string): Promise<void> {
-  await writing(path, async () => await rm(path, { force: true }));
+  await writing(path, async () => await removeFile(path));
 }
 
 async function writing(path: string, work: () => Promise<void>): Promise<void> {
   try {
     await work();
   } catch (cause) {
-    throw fileError(path, "written", cause);
+    throw cause instanceof CodedError ? cause : fileError(path, "written", cause);
   }
 }
 

@@ -72,7 +72,7 @@ describe("site membership", () => {
 
   it("stays where it is when the token can't be kept", async () => {
     const file = join(folder, "site-token");
-    await mkdir(`${file}.${process.pid}.tmp`);
+    await mkdir(`${file}.tmp`);
     const site = createSiteMembership(
       {
         network: createFakeNetwork(),

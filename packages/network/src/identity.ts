@@ -1,10 +1,10 @@
 import { createHash } from "node:crypto";
-import { mkdir, open, readFile, rename, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { readFile, rename, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { generateKeyPair, privateKeyFromProtobuf, privateKeyToProtobuf } from "@libp2p/crypto/keys";
 import type { PrivateKey } from "@libp2p/interface";
 import { peerIdFromPrivateKey } from "@libp2p/peer-id";
-import { CodedError, type Logger } from "@shoal/runtime";
+import { CodedError, type Logger, makeFolder, replaceFile } from "@shoal/runtime";
 import type { PeerIdString } from "@shoal/swarm";
 import * as z from "zod";
 
@@ -75,16 +75,8 @@ async function createIdentity(path: string, machine: string): Promise<Identity> 
     machine,
   };
   try {
-    await mkdir(join(path, ".."), { recursive: true });
-    const temporary = `${path}.${process.pid}.tmp`;
-    const handle = await open(temporary, "w", 0o600);
-    try {
-      await handle.writeFile(`${JSON.stringify(file)}\n`);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(temporary, path);
+    await makeFolder(dirname(path));
+    await replaceFile(path, `${JSON.stringify(file)}\n`, { mode: 0o600 });
   } catch (cause) {
     throw unreadable(path, "can't be written", cause);
   }

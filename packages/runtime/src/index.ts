@@ -1,6 +1,6 @@
 /**
- * What every other package stands on: errors with codes, cancellation, coalescing, time, and the
- * interfaces of logging, metrics and the audit log. It imports nothing of Shoal.
+ * What every other package stands on: errors with codes, cancellation, coalescing, time, files that outlive a
+ * power cut, and the interfaces of logging, metrics and the audit log. It imports nothing of Shoal.
  *
  * ```ts
  * const lookups = createCoalescer<string>();
@@ -14,6 +14,7 @@ export { type AuditEvent, type AuditLog, noAuditLog } from "./audit-log.ts";
 export { type Clock, sleep, systemClock } from "./clock.ts";
 export { type Coalescer, createCoalescer } from "./coalesce.ts";
 export { CodedError, type CodedErrorOptions, type ErrorDetails, hasCode } from "./coded-error.ts";
+export { makeFolder, removeFile, replaceFile, type ReplaceOptions, syncFolder } from "./files.ts";
 export { type LogFields, type Logger, silentLogger } from "./logger.ts";
 export { keepNewest, makeRoom } from "./make-room.ts";
 export { freeMemory } from "./memory.ts";
@@ -27,4 +28,4 @@ export {
   noMetrics,
 } from "./metrics.ts";
 export { reuseFor } from "./reuse.ts";
-export { createTurns } from "./turns.ts";
+export { createTurns, type InTurn } from "./turns.ts";

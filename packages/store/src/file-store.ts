@@ -1,18 +1,18 @@
-import { rename, rm } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import { type Digest, digestAlgorithm, digestOf } from "@shoal/oci";
-import { CodedError, hasCode } from "@shoal/runtime";
+import { join } from "node:path";
+import { hasCode } from "@shoal/runtime";
 import { createBlobReaders } from "./blob-readers.ts";
 import { createBlobSet } from "./blob-set.ts";
-import { blobExists, digestMismatch, ingestOpen, isRefusal, storeFull } from "./failures.ts";
+import { storeFull } from "./failures.ts";
 import type { FileStore, FileStoreComponents, FileStoreInit } from "./file-store-types.ts";
-import { openFileIngest } from "./file-ingest.ts";
 import { createCollector } from "./gc/collector.ts";
 import { createImageGraph } from "./gc/image-graph.ts";
 import { createLastUses } from "./gc/last-uses.ts";
-import { closure, FORGET_MS, type GcState } from "./gc/plan.ts";
+import { closure, FORGET_MS } from "./gc/plan.ts";
+import { createPinning } from "./gc/pinning.ts";
+import { readGcState } from "./gc/state.ts";
 import { createStoreHealth } from "./health.ts";
 import { openImageIndex } from "./image-index.ts";
+import { createIncoming } from "./incoming.ts";
 import { createIngestFolder } from "./ingest-folder.ts";
 import { findBlobs, layoutOf, makeLayout } from "./layout.ts";
 import { createStoreListeners } from "./listeners.ts";
@@ -25,10 +25,8 @@ import { createRemoval } from "./removal.ts";
 import { createRoom } from "./room.ts";
 import { createRoomMaker } from "./room-maker.ts";
 import { createScrubber } from "./scrub.ts";
-import { storeError, syncFolder } from "./store-io.ts";
+import { storeError } from "./store-io.ts";
 import { openTables } from "./tables.ts";
-import { writeTemporary } from "./temporary-file.ts";
-import type { BlobInfo, Ingest } from "./types.ts";
 
 /**
  * Opens the store of a folder. The files are the truth: the list of blobs is read from their folder.
@@ -54,11 +52,8 @@ export async function openFileStore(
     heldBytes: () => blobs.bytes + quarantine.bytes,
   });
   const ingestFolder = createIngestFolder(layout, room);
-  const ingests = new Set<Ingest>();
   /** Blobs were found without their files, which may come back with their disk. */
   let isIncomplete = false;
-  const write = async (bytes: Uint8Array, use: (path: string) => Promise<void>): Promise<void> =>
-    await writeTemporary(layout.ingestFolder, ingestFolder.puts, bytes, use);
 
   await makeLayout(directory);
   for await (const { writtenMs, ...info } of findBlobs(directory)) blobs.add(info, writtenMs);
@@ -115,7 +110,20 @@ export async function openFileStore(
     logger,
   });
   const collector = createCollector({
-    state,
+    state: async () =>
+      await readGcState({
+        layout,
+        blobs,
+        readers,
+        ingestFolder,
+        room,
+        tables,
+        graph,
+        pins,
+        uses,
+        health,
+        clock,
+      }),
     lastCopies: components.lastCopies ?? (async () => new Set()),
     namesOf: (digest) =>
       images.list().flatMap(({ name, descriptor }) => (descriptor.digest === digest ? [name] : [])),
@@ -132,6 +140,19 @@ export async function openFileStore(
     collector,
     quarantine,
     health,
+    metrics,
+    clock,
+    logger,
+  });
+  const incoming = createIncoming({
+    layout,
+    blobs,
+    ingestFolder,
+    pieceHashes,
+    room,
+    roomMaker,
+    health,
+    listeners,
     metrics,
     clock,
     logger,
@@ -153,6 +174,13 @@ export async function openFileStore(
     },
     { scrubDays: init.scrubDays ?? 0 },
   );
+  const pinning = createPinning({
+    pins,
+    blobs,
+    graph,
+    whileIdle: collector.whileIdle,
+    clock,
+  });
   roomMaker.start();
   scrubber.start();
   if (tables.isNew && blobs.size > 0)
@@ -178,13 +206,13 @@ export async function openFileStore(
     const leftBytes = capacityBytes - usedBytes;
     if (leftBytes < Math.max(1, neededBytes))
       throw storeFull(Math.max(1, neededBytes), Math.max(0, leftBytes));
-    await write(new Uint8Array(4096), async (path) => await rm(path));
+    await ingestFolder.tryWriting(4096);
   }
 
   /** @throws what is wrong with the disk as a whole; one that is full or read-only can be read. */
   async function ensureDisk(): Promise<void> {
     try {
-      await write(new Uint8Array(1), async (path) => await rm(path));
+      await ingestFolder.tryWriting(1);
     } catch (error) {
       health.failed(error);
       if (!hasCode(error, "ERR_STORE_FULL", "ERR_STORE_READ_ONLY")) throw error;
@@ -206,113 +234,6 @@ export async function openFileStore(
     await pins.load();
     await uses.load();
     listeners.emit("indexOpened");
-  }
-
-  function committed(info: BlobInfo): BlobInfo {
-    blobs.add(info, clock.wallNow());
-    metrics.commits.add(1, { outcome: "committed" });
-    listeners.emit("committed", info);
-    return info;
-  }
-
-  async function state(): Promise<Omit<GcState, "lastCopies">> {
-    health.ensureWritable();
-    if (!tables.isOpen)
-      throw new CodedError(
-        "ERR_STORE_IO",
-        `${layout.indexFolder} can't be read, and with it what is pinned: nothing is removed`,
-      );
-    await ingestFolder.look();
-    const children = await graph.load();
-    const nowMs = clock.wallNow();
-    // A time ahead of the clock is from before the clock was set back.
-    const usedMs = (digest: Digest): number =>
-      Math.min(nowMs, uses.of(digest) ?? blobs.writtenMs(digest));
-    return {
-      blobs: new Map(
-        [...blobs.values()].map(({ digest, sizeBytes }) => [
-          digest,
-          { sizeBytes, usedMs: usedMs(digest) },
-        ]),
-      ),
-      ingests: room.leftovers,
-      children,
-      pinned: pins.list().map(({ digest }) => digest),
-      busy: new Set([...readers.open.keys(), ...room.open.keys()]),
-      nowMs,
-    };
-  }
-
-  async function openIngest(target: BlobInfo): Promise<Ingest> {
-    const { digest, sizeBytes } = target;
-    health.ensureWritable();
-    await ingestFolder.settled(digest);
-    if (blobs.get(digest) !== undefined) throw blobExists(digest);
-    if (room.open.has(digest)) throw ingestOpen(digest);
-    const left = room.leftovers.get(digest);
-    room.leftovers.delete(digest);
-    room.open.set(digest, { sizeBytes: left?.sizeBytes ?? 0, missingBytes: 0 });
-    try {
-      const ingest = await openFileIngest({
-        target,
-        dataPath: layout.ingest(digest, ".data"),
-        journalPath: layout.ingest(digest, ".journal"),
-        blobPath: layout.blob(digest),
-        reserve: async (missingBytes) =>
-          await roomMaker.reserve(missingBytes, () =>
-            room.open.set(digest, { sizeBytes, missingBytes }),
-          ),
-        async keepHashes(hashes) {
-          // What can't be kept is computed when it is needed.
-          await pieceHashes.keep(digest, hashes).catch((error: unknown) => {
-            logger.warn({ error, digest }, "the hashes of a blob's pieces could not be kept");
-          });
-        },
-        onFault: health.failed,
-        onClosed(outcome) {
-          room.open.delete(digest);
-          ingests.delete(ingest);
-          if (outcome === "committed") committed({ digest, sizeBytes });
-          else if (outcome === "kept")
-            room.leftovers.set(digest, {
-              sizeBytes: sizeBytes - ingest.missingBytes,
-              usedMs: clock.wallNow(),
-            });
-        },
-      });
-      room.open.set(digest, ingest);
-      ingests.add(ingest);
-      return ingest;
-    } catch (error) {
-      room.open.delete(digest);
-      if (left !== undefined) room.leftovers.set(digest, left);
-      if (!isRefusal(error)) health.failed(error);
-      throw error;
-    }
-  }
-
-  async function put(digest: Digest, bytes: Uint8Array): Promise<BlobInfo> {
-    const known = blobs.get(digest);
-    if (known !== undefined) return known;
-    const found = digestOf(bytes, digestAlgorithm(digest));
-    if (found !== digest) {
-      metrics.commits.add(1, { outcome: "mismatch" });
-      throw digestMismatch(digest, found);
-    }
-    health.ensureWritable();
-    await roomMaker.reserve(bytes.length);
-    const path = layout.blob(digest);
-    try {
-      await write(bytes, async (temporary) => {
-        await rename(temporary, path);
-        await syncFolder(dirname(path));
-      });
-    } catch (error) {
-      metrics.commits.add(1, { outcome: "failed" });
-      health.failed(error);
-      throw error;
-    }
-    return committed({ digest, sizeBytes: bytes.length });
   }
 
   async function rebuild(): Promise<Rebuilt> {
@@ -347,8 +268,8 @@ export async function openFileStore(
       if (isUse && blobs.get(digest) !== undefined) uses.note(digest);
       return await readers.readAll(digest, limitBytes);
     },
-    put,
-    openIngest: async (target) => await openIngest(target),
+    put: incoming.put,
+    openIngest: incoming.openIngest,
     remove: async (digest) => await collector.whileIdle(async () => await takeOut.blob(digest)),
     get isIndexOpen() {
       return tables.isOpen;
@@ -358,42 +279,18 @@ export async function openFileStore(
     images: async () => images.list(),
     async usage() {
       const { freeBytes, capacityBytes } = await roomMaker.fill();
-      let ingestBytes = 0;
-      for (const { sizeBytes } of room.leftovers.values()) ingestBytes += sizeBytes;
-      for (const { sizeBytes, missingBytes } of room.open.values())
-        ingestBytes += sizeBytes - missingBytes;
       return {
         blobs: blobs.size,
         blobBytes: blobs.bytes,
         ingests: room.leftovers.size + room.open.size,
-        ingestBytes,
+        ingestBytes: room.ingestBytes(),
         freeBytes,
         capacityBytes,
         ...health.condition,
       };
     },
     on: listeners.on,
-    async pins() {
-      const children = await graph.load();
-      return pins.list().map((pin) => {
-        const kept = closure([pin.digest], children);
-        const sizes = [...kept].map((digest) => blobs.get(digest)?.sizeBytes ?? 0);
-        return { ...pin, sizeBytes: sizes.reduce((sum, sizeBytes) => sum + sizeBytes, 0) };
-      });
-    },
-    pin: async (name, digest) =>
-      await collector.whileIdle(async () => {
-        if (blobs.get(digest) === undefined)
-          throw new CodedError(
-            "ERR_BLOB_NOT_STORED",
-            `${name} is not in the store; pull it first, with \`shoal pull\``,
-            { details: { digest } },
-          );
-        const pin = { name, digest, atMs: clock.wallNow() };
-        await pins.add(pin);
-        return pin;
-      }),
-    unpin: async (nameOrDigest) => await pins.remove(nameOrDigest),
+    ...pinning,
     collect: async ({ targetBytes, dryRun = false } = {}) =>
       await collector.collect({
         dryRun,
@@ -414,7 +311,7 @@ export async function openFileStore(
       roomMaker[Symbol.dispose]();
       await scrubber[Symbol.asyncDispose]();
       health[Symbol.dispose]();
-      for (const ingest of ingests) await ingest[Symbol.asyncDispose]();
+      await incoming[Symbol.asyncDispose]();
       await collector.whileIdle(async () => undefined);
       await uses[Symbol.asyncDispose]();
       await tables[Symbol.asyncDispose]();

@@ -1,8 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseDescriptor } from "@shoal/oci";
-import { type Logger } from "@shoal/runtime";
-import { replaceFile, withStoreErrors } from "./store-io.ts";
+import { createTurns, type Logger, replaceFile } from "@shoal/runtime";
+import { withStoreErrors } from "./store-io.ts";
 import type { StoredImage } from "./types.ts";
 
 /** Annotations that name an image: the spec's, and the full name as containerd writes it. */
@@ -21,7 +21,7 @@ export async function openImageIndex(directory: string, logger: Logger): Promise
   const path = join(directory, "index.json");
   const images = new Map<string, StoredImage>();
   for (const image of await readIndex(path, logger)) images.set(image.name, image);
-  let writing: Promise<void> = Promise.resolve();
+  const inTurn = createTurns();
 
   async function write(): Promise<void> {
     const manifests = [...images.values()].map(({ name, descriptor }) => ({
@@ -36,24 +36,19 @@ export async function openImageIndex(directory: string, logger: Logger): Promise
     await withStoreErrors(path, () => replaceFile(path, `${JSON.stringify(index, null, 2)}\n`));
   }
 
-  async function writeInTurn(): Promise<void> {
-    writing = writing.catch(() => undefined).then(write);
-    await writing;
-  }
-
   // The layout wants the file; without it the store does as well.
   if (images.size === 0)
     await write().catch((error: unknown) => logger.warn({ error }, "index.json can't be written"));
   return {
     async name(image) {
       images.set(image.name, image);
-      await writeInTurn();
+      await inTurn(write);
     },
     list: () => [...images.values()],
     async forget(isGone) {
       const gone = [...images.values()].filter(isGone);
       for (const { name } of gone) images.delete(name);
-      if (gone.length > 0) await writeInTurn();
+      if (gone.length > 0) await inTurn(write);
     },
   };
 }

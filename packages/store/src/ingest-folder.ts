@@ -4,11 +4,17 @@ import type { Digest } from "@shoal/oci";
 import type { Layout } from "./layout.ts";
 import { digestOfIngest } from "./layout.ts";
 import type { Room } from "./room.ts";
+import { writeTemporary } from "./temporary-file.ts";
 
 /** The files of what is arriving, and of what nobody goes on with. */
 export interface IngestFolder {
-  /** Small blobs that are being written, by their files. */
-  readonly puts: Set<string>;
+  /**
+   * Writes a small file beside the ingests and syncs it, for `use` to rename or remove it.
+   * @throws what storeError makes of a failing disk; nothing is left then
+   */
+  write(bytes: Uint8Array, use: (path: string) => Promise<void>): Promise<void>;
+  /** Writes so many bytes and removes them. @throws as {@link write} */
+  tryWriting(sizeBytes: number): Promise<void>;
   /** Counts what was left, and removes what a killed daemon was writing. */
   look(): Promise<void>;
   /** Removes an ingest that nobody has open. @returns bytes won */
@@ -19,6 +25,7 @@ export interface IngestFolder {
 
 export function createIngestFolder(layout: Layout, room: Room): IngestFolder {
   const { ingestFolder } = layout;
+  /** Files that are being written. */
   const puts = new Set<string>();
   const removing = new Map<Digest, Promise<void>>();
 
@@ -33,8 +40,14 @@ export function createIngestFolder(layout: Layout, room: Room): IngestFolder {
     await work;
   }
 
+  async function write(bytes: Uint8Array, use: (path: string) => Promise<void>): Promise<void> {
+    await writeTemporary(ingestFolder, puts, bytes, use);
+  }
+
   return {
-    puts,
+    write,
+    tryWriting: async (sizeBytes) =>
+      await write(new Uint8Array(sizeBytes), async (path) => await rm(path)),
     async look() {
       const journals = new Set<Digest>();
       const data = new Set<Digest>();

@@ -42,6 +42,8 @@ export interface Room {
   readonly open: Map<Digest, OpenRoom>;
   /** Ingests that nobody has open, by what they take. */
   readonly leftovers: Map<Digest, GcItem>;
+  /** Bytes that have arrived of what is not whole yet. */
+  ingestBytes(): number;
   /** @returns how it is at the moment of the call's end, when asked */
   measure(): Promise<() => Fill>;
 }
@@ -54,6 +56,12 @@ export function createRoom(init: RoomInit): Room {
   return {
     open,
     leftovers,
+    ingestBytes() {
+      let bytes = 0;
+      for (const { sizeBytes } of leftovers.values()) bytes += sizeBytes;
+      for (const { sizeBytes, missingBytes } of open.values()) bytes += sizeBytes - missingBytes;
+      return bytes;
+    },
     async measure() {
       const { bavail, bsize } = await withStoreErrors(directory, () => statfs(directory));
       const freeBytes = bavail * bsize;

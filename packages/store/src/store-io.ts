@@ -1,5 +1,4 @@
-import { type FileHandle, open, rename, rm } from "node:fs/promises";
-import { dirname } from "node:path";
+import type { FileHandle } from "node:fs/promises";
 import { CodedError } from "@shoal/runtime";
 
 /** What an error of the file system means for the store. Errors that have a code of Shoal's pass. */
@@ -57,31 +56,4 @@ export async function writeFully(
     if (bytesWritten === 0) throw Object.assign(new Error("no byte was written"), { code: "EIO" });
     done += bytesWritten;
   }
-}
-
-/** Makes a folder's entries outlive a power cut. */
-export async function syncFolder(path: string): Promise<void> {
-  const handle = await open(path, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-/** Replaces a file as a whole: readers see the old bytes or the new ones. */
-export async function replaceFile(path: string, text: string): Promise<void> {
-  const temporary = `${path}.tmp`;
-  const handle = await open(temporary, "w", 0o644);
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
-  } finally {
-    await handle.close();
-  }
-  await rename(temporary, path);
-  await syncFolder(dirname(path));
 }

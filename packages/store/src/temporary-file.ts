@@ -1,16 +1,16 @@
 import { randomUUID } from "node:crypto";
 import { open, rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { IngestFolder } from "./ingest-folder.ts";
 import { storeError } from "./store-io.ts";
 
 /**
- * Writes a file beside the ingests and syncs it, for `use` to rename or remove it.
+ * Writes a file of a name of its own into a folder and syncs it, for `use` to rename or remove it.
+ * @param puts what is being written there, by its path
  * @throws what storeError makes of a failing disk; nothing is left then
  */
 export async function writeTemporary(
   folder: string,
-  puts: IngestFolder["puts"],
+  puts: Set<string>,
   bytes: Uint8Array,
   use: (path: string) => Promise<void>,
 ): Promise<void> {

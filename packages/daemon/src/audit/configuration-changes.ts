@@ -1,6 +1,7 @@
 import { createHmac, randomBytes } from "node:crypto";
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { makeFolder, replaceFile } from "@shoal/runtime";
 import * as z from "zod";
 import type { Configuration } from "../configuration.ts";
 
@@ -34,10 +35,9 @@ export async function noteConfiguration(
       digest(JSON.stringify([name, value])),
     ]),
   );
-  await mkdir(folder, { recursive: true, mode: 0o700 });
-  const path = join(folder, FILE);
-  await writeFile(`${path}.new`, `${JSON.stringify({ key, settings })}\n`, { mode: 0o600 });
-  await rename(`${path}.new`, path);
+  await makeFolder(folder, 0o700);
+  const text = `${JSON.stringify({ key, settings })}\n`;
+  await replaceFile(join(folder, FILE), text, { mode: 0o600 });
   const old = before?.settings ?? settings;
   const names = new Set([...Object.keys(old), ...Object.keys(settings)]);
   return {

@@ -1,6 +1,6 @@
-import { mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { dirname } from "node:path";
-import { CodedError } from "@shoal/runtime";
+import { CodedError, makeFolder, removeFile, replaceFile } from "@shoal/runtime";
 
 /** What a file of the site's is, for messages. */
 export interface PrivateFile {
@@ -31,24 +31,13 @@ export async function readPrivateFile(file: PrivateFile): Promise<unknown> {
 }
 
 /**
- * Writes it anew: whole or not at all, on disk when this resolves, and read by its owner alone. What is not
- * flushed with its folder is lost with the machine's power.
+ * Writes it anew: whole or not at all, on disk when this resolves, and read by its owner alone.
  * @throws ERR_SITE_FILE
  */
 export async function writePrivateFile(file: PrivateFile, value: unknown): Promise<void> {
-  const temporary = `${file.path}.tmp`;
   try {
-    await mkdir(dirname(file.path), { recursive: true, mode: 0o700 });
-    await rm(temporary, { force: true });
-    const handle = await open(temporary, "wx", 0o600);
-    try {
-      await handle.writeFile(`${JSON.stringify(value)}\n`);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(temporary, file.path);
-    await flushFolder(file.path);
+    await makeFolder(dirname(file.path), 0o700);
+    await replaceFile(file.path, `${JSON.stringify(value)}\n`, { mode: 0o600 });
   } catch (cause) {
     throw faulty(file, `can't be written (${(cause as NodeJS.ErrnoException).code})`, cause);
   }
@@ -56,19 +45,9 @@ export async function writePrivateFile(file: PrivateFile, value: unknown): Promi
 
 export async function removePrivateFile(file: PrivateFile): Promise<void> {
   try {
-    await rm(file.path, { force: true });
-    await flushFolder(file.path);
+    await removeFile(file.path);
   } catch (cause) {
     throw faulty(file, `can't be removed (${(cause as NodeJS.ErrnoException).code})`, cause);
-  }
-}
-
-async function flushFolder(path: string): Promise<void> {
-  const folder = await open(dirname(path), "r");
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
   }
 }
 

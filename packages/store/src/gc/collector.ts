@@ -1,5 +1,5 @@
 import type { Digest } from "@shoal/oci";
-import type { Counter, Logger } from "@shoal/runtime";
+import { type Counter, createTurns, type InTurn, type Logger } from "@shoal/runtime";
 import { type GcPlan, type GcRemoval, type GcState, planCollection } from "./plan.ts";
 
 export interface Removal extends GcRemoval {
@@ -44,12 +44,12 @@ export interface Collector {
   keeps(digest: Digest, insists: boolean): boolean;
   collect(options: CollectOptions): Promise<Collection>;
   /** Runs work while nothing is being removed. */
-  whileIdle<T>(work: () => Promise<T>): Promise<T>;
+  readonly whileIdle: InTurn;
 }
 
 export function createCollector(components: CollectorComponents): Collector {
   const { remove, collectedBytes, logger } = components;
-  let last: Promise<unknown> = Promise.resolve();
+  const whileIdle = createTurns();
   /**
    * Blobs that others are being asked about, or that go since somebody else keeps them. That is told to others
    * from before they are asked, so of two machines that would remove a blob at once one at most relies on the other.
@@ -57,12 +57,6 @@ export function createCollector(components: CollectorComponents): Collector {
   const leaving = new Map<Digest, "asked" | "going">();
   /** Blobs that were being asked about when another machine was promised that they stay. */
   const promised = new Set<Digest>();
-
-  async function whileIdle<T>(work: () => Promise<T>): Promise<T> {
-    const turn = last.then(work, work);
-    last = turn.catch(() => undefined);
-    return await turn;
-  }
 
   /** Asks only about what would go: a question to the site for every blob would cost more than it saves. */
   async function plan(
