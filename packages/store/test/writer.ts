@@ -17,10 +17,12 @@ const ingest = await store.openIngest({ digest: parseDigest(digest), sizeBytes: 
 process.stdout.write(`open ${ingest.have.count}\n`);
 const order = [...pieces(ingest.geometry)].filter((piece) => !ingest.have.has(piece)).toReversed();
 for (const piece of order) {
-  if (until === "until-killed" && piece === order.at(-1))
+  if (until === "until-killed" && piece === order.at(-1)) {
+    process.stdout.write("waiting\n");
     await new Promise((resolve) => {
       setTimeout(resolve, 60_000);
     });
+  }
   const start = pieceOffset(ingest.geometry, piece);
   await ingest.write(piece, bytes.subarray(start, start + pieceLength(ingest.geometry, piece)));
   process.stdout.write(`${piece}\n`);
