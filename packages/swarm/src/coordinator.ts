@@ -42,6 +42,9 @@ export interface CoordinatorSettings {
   readonly backupShare: number;
 }
 
+/** Of so many others one member may tell, of one blob. */
+const MOST_TOLD_OF = 8;
+
 const coordinatorDefaults: CoordinatorSettings = {
   maxLeaseBytes: 16 * 1024 * 1024,
   firstLeaseBytes: 2 * 1024 * 1024,
@@ -62,10 +65,11 @@ export interface Coordinator {
   /**
    * Takes in a participant's state and decides what it may do. No lease is given while `mayLease` is false.
    * `alone`: the site has no other member, so that a lease may be as long as the blob.
-   * @returns `undefined` for a bitfield that does not fit
+   * `teller`: a member that passes the message on; it may speak for a few others, and for nobody else's.
+   * @returns `undefined` for a bitfield that does not fit, and for what the teller may not say
    */
   sync(from: PeerIdString, message: Sync, office: Office, nowMs: number): Decision | undefined;
-  /** A member is gone: its leases are free at once. */
+  /** A member is gone: its leases are free at once, and those of whom it told. */
   memberDown(peer: PeerIdString): void;
 }
 
@@ -74,6 +78,7 @@ export interface Office {
   readonly holders: ReadonlySet<PeerIdString>;
   readonly mayLease: boolean;
   readonly alone: boolean;
+  readonly teller?: PeerIdString | undefined;
 }
 
 export interface Decision {
@@ -105,9 +110,22 @@ export function createCoordinator(
   let epoch = 0;
   let leaseFromMs = 0;
 
-  function admit(from: PeerIdString, message: Sync, nowMs: number): Participant | undefined {
+  /** What a member tells of others counts as its own word: it is kept apart from what they and others tell. */
+  function maySpeak(teller: PeerIdString, about: PeerIdString): boolean {
+    const known = participants.get(about);
+    if (known !== undefined) return known.teller === teller;
+    return crowd.toldBy(teller).length < MOST_TOLD_OF;
+  }
+
+  function admit(
+    from: PeerIdString,
+    message: Sync,
+    teller: PeerIdString | undefined,
+    nowMs: number,
+  ): Participant | undefined {
+    if (teller !== undefined && !maySpeak(teller, from)) return undefined;
     const before = participants.get(from);
-    const me = crowd.admit(from, message, nowMs);
+    const me = crowd.admit(from, message, teller, nowMs);
     if (me === undefined) return undefined;
     if (epoch === 0) {
       epoch = message.epoch + 1;
@@ -290,8 +308,8 @@ export function createCoordinator(
     get idle() {
       return participants.size === 0;
     },
-    sync(from, message, { holders: allHolders, mayLease, alone }, nowMs) {
-      const me = admit(from, message, nowMs);
+    sync(from, message, { holders: allHolders, mayLease, alone, teller }, nowMs) {
+      const me = admit(from, message, teller, nowMs);
       if (me === undefined) return undefined;
       settle(from, message, nowMs);
       expire(nowMs);
@@ -324,7 +342,9 @@ export function createCoordinator(
       if (message.leaving) remove(from);
       return { reply, nudge };
     },
-    memberDown: remove,
+    memberDown(peer) {
+      for (const gone of [peer, ...crowd.toldBy(peer)]) remove(gone);
+    },
   };
 }
 

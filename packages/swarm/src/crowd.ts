@@ -5,6 +5,8 @@ import type { Sync } from "./wire/messages.ts";
 
 /** A participant as it last told of itself. */
 export interface Participant {
+  /** The member that has passed on what it tells; absent for one that told it itself. */
+  readonly teller: PeerIdString | undefined;
   readonly canFetch: boolean;
   readonly wants: boolean;
   readonly have: PieceSet;
@@ -22,7 +24,14 @@ export interface Crowd {
   /** How many pieces anybody has. */
   readonly heldPieces: number;
   /** @returns `undefined` for a bitfield that does not fit */
-  admit(from: PeerIdString, message: Sync, nowMs: number): Participant | undefined;
+  admit(
+    from: PeerIdString,
+    message: Sync,
+    teller: PeerIdString | undefined,
+    nowMs: number,
+  ): Participant | undefined;
+  /** Those of whom a member has told. */
+  toldBy(teller: PeerIdString): PeerIdString[];
   remove(peer: PeerIdString): void;
   /** How many participants can ask the upstream. */
   fetchers(): number;
@@ -48,22 +57,28 @@ export function createCrowd(pieceCount: number): Crowd {
     participants.delete(peer);
   }
 
+  function toldBy(teller: PeerIdString): PeerIdString[] {
+    return [...participants].filter(([, told]) => told.teller === teller).map(([peer]) => peer);
+  }
+
   return {
     participants,
     held,
     get heldPieces() {
       return heldPieces;
     },
-    admit(from, message, nowMs) {
+    toldBy,
+    admit(from, message, teller, nowMs) {
       const have = pieceSetFrom(pieceCount, message.have);
       if (have === undefined) return undefined;
       remove(from);
       eachPiece(have.words, (piece) => count(piece, 1));
       const participant: Participant = {
+        teller,
         canFetch: message.canFetch,
         wants: message.wants,
         have,
-        excluded: new Set(message.excluded),
+        excluded: new Set(message.excluded.flatMap((peer) => [peer, ...toldBy(peer)])),
         cursors: message.cursors,
         seenMs: nowMs,
       };

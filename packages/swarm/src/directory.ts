@@ -102,34 +102,43 @@ export function createDirectory(components: DirectoryComponents): Directory {
       throw new CodedError("ERR_LIMIT", "a member registers for more than it can want at a time");
   }
 
-  async function decide(
-    from: PeerIdString,
-    told: Sync,
-    teller: PeerIdString = from,
-  ): Promise<SyncReply> {
-    ensureWithinBudget(teller, told);
+  /** Nobody speaks for a member that can be heard, nor one that is not trusted for anybody. */
+  function ensureMaySpeak(teller: PeerIdString, about: PeerIdString): void {
+    const isHere = about === transport.self || transport.members().includes(about);
+    if (isHere || !conduct.trusts(teller))
+      throw new CodedError("ERR_MESSAGE", "a member speaks for one that can speak for itself");
+  }
+
+  /** @param teller the member that passed the message on */
+  async function decide(from: PeerIdString, told: Sync, teller?: PeerIdString): Promise<SyncReply> {
+    ensureWithinBudget(teller ?? from, told);
     const { registry } = parseWireRepository(told.repository);
-    const may = from === transport.self || conduct.mayLease(from, registry);
+    const may = [from, ...(teller === undefined ? [] : [teller])].every(
+      (peer) => peer === transport.self || conduct.mayLease(peer, registry),
+    );
     const message = may ? told : { ...told, canFetch: false, wants: false };
     const others = othersFor(message);
     const coordinator = coordinatorOf(message);
     const holders = holdersOf(message);
     if (message.zone !== undefined)
       for (const peer of holders) if (!zones.near(peer)) holders.delete(peer);
-    const office = { holders, mayLease: settled(), alone: others.length === 0 };
+    const office = { holders, mayLease: settled(), alone: others.length === 0, teller };
     const decision = coordinator.sync(from, message, office, clock.now());
     if (decision === undefined)
-      throw new CodedError("ERR_MESSAGE", "a member's bitfield does not fit the blob's size");
+      throw new CodedError(
+        "ERR_MESSAGE",
+        "a member's bitfield does not fit the blob's size, or it speaks for too many",
+      );
     for (const peer of decision.nudge) nudge(peer, message);
     // Its announcement is on its way: until then nobody would seem to have what it brought.
-    if (message.leaving && from !== transport.self && isWhole(message))
-      hold(from, message.digest, message.size);
+    const isOwnWord = teller === undefined && from !== transport.self;
+    if (message.leaving && isOwnWord && isWhole(message)) hold(from, message.digest, message.size);
     const inline =
       from !== transport.self &&
       message.size <= INLINE_BYTES &&
       holders.has(transport.self) &&
       !message.excluded.includes(transport.self);
-    const audit = await audits.sync(from, message, clock.now());
+    const audit = teller === undefined ? await audits.sync(from, message, clock.now()) : undefined;
     const content = inline ? await store.readAll(message.digest, INLINE_BYTES) : undefined;
     const { holders: named, neighbours } = decision.reply;
     return {
@@ -173,7 +182,11 @@ export function createDirectory(components: DirectoryComponents): Directory {
 
   return {
     async sync(from, message, signal) {
-      if (message.origin !== undefined) return await decide(message.origin, message, from);
+      const { origin } = message;
+      if (origin !== undefined) {
+        ensureMaySpeak(from, origin);
+        return await decide(origin, message, from);
+      }
       const ranked = rank([transport.self, ...othersFor(message)], message.digest);
       const first = ranked.find((peer) => !message.passedOver.includes(peer));
       if (first === undefined || first === transport.self) return await decide(from, message);
