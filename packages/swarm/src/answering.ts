@@ -11,6 +11,7 @@ import { parseWireRepository, type Sharing } from "./sharing.ts";
 import type { SiteRecords } from "./site-records.ts";
 import type { Transfer } from "./transfer.ts";
 import type { FrameHandler, PeerIdString } from "./transport.ts";
+import type { Unstored } from "./unstored.ts";
 import type { Uplink } from "./uplink/uplink.ts";
 import type { Uploads } from "./uploads.ts";
 import { decodeBlock, decodeRequest, encodeBlockReply, encodeReply } from "./wire/codec.ts";
@@ -32,6 +33,7 @@ export interface AnsweringComponents {
   readonly proofs: Proofs;
   readonly store: Pick<Store, "stat" | "keeps">;
   readonly transferOf: (digest: Digest) => Transfer | undefined;
+  readonly unstored: Pick<Unstored, "gained">;
   readonly auditLog: AuditLog;
   readonly logger: Logger;
 }
@@ -123,8 +125,10 @@ export function createAnswering(components: AnsweringComponents): FrameHandler {
       case "interest":
         return interested(peer, request);
       case "have": {
-        const transfer = transferOf(request.digest);
-        if (transfer?.sizeBytes === request.size) transfer.exchange?.gained(peer, request.pieces);
+        const { digest, size: sizeBytes, pieces: gained } = request;
+        const transfer = transferOf(digest);
+        if (transfer?.sizeBytes === sizeBytes) transfer.exchange?.gained(peer, gained);
+        components.unstored.gained({ digest, sizeBytes }, peer, gained);
         return DONE;
       }
       case "announce":

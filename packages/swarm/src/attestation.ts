@@ -48,6 +48,17 @@ export function promisedHash(attestation: Attestation, piece: PieceIndex): Uint8
   return attestation.hashes.subarray(at, at + HASH_BYTES);
 }
 
+/** The sha256 that an attestation promises of the piece, if it is its signer's and about this blob. */
+export async function vouchedHash(
+  notary: Pick<Notary, "verify">,
+  blob: Attested,
+  piece: PieceIndex,
+  attestation: Attestation | undefined,
+): Promise<Uint8Array | undefined> {
+  const hash = attestation && promisedHash(attestation, piece);
+  return hash !== undefined && (await notary.verify(blob, attestation!)) ? hash : undefined;
+}
+
 export function createNotary(
   transport: Pick<PeerTransport, "self" | "site" | "sign" | "verify">,
 ): Notary {

@@ -277,10 +277,16 @@ export function createCoordinator(
 
   function introduce(from: PeerIdString, holders: ReadonlySet<PeerIdString>): PeerIdString[] {
     const excluded = participants.get(from)!.excluded;
-    const others = [...participants.keys()].filter(
-      (peer) => peer !== from && !holders.has(peer) && !excluded.has(peer),
+    // Who has nothing and can fetch nothing introduces itself: it is named those who have.
+    const others = [...participants].filter(
+      ([peer, { have, canFetch }]) =>
+        peer !== from && !holders.has(peer) && !excluded.has(peer) && (canFetch || have.count > 0),
     );
-    return sample(others, settings.neighbours, init.random);
+    return sample(
+      others.map(([peer]) => peer),
+      settings.neighbours,
+      init.random,
+    );
   }
 
   function toldAt(nowMs: number): BlobProgress {

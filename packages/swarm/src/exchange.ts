@@ -29,7 +29,7 @@ export interface ExchangeComponents {
   readonly digest: Digest;
   /** Named in every request. */
   readonly repository: string;
-  readonly arrival: Arrival;
+  readonly arrival: Pick<Arrival, "geometry" | "have" | "taken" | "sealed">;
   readonly peers: PeerClient;
   /** Memory for a piece that comes in more than one block. */
   readonly allocate: (lengthBytes: number) => Uint8Array;

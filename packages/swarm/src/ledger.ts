@@ -1,5 +1,5 @@
 import type { Ingest, PieceIndex } from "@shoal/store";
-import { type Notary, promisedHash } from "./attestation.ts";
+import { type Notary, vouchedHash } from "./attestation.ts";
 import type { LedgerEntry, LedgerLog } from "./ledger-log.ts";
 import type { PeerIdString } from "./transport.ts";
 import type { Attestation } from "./wire/messages.ts";
@@ -40,11 +40,7 @@ export function createLedger(components: {
   }
 
   return {
-    async check(piece, attestation) {
-      const hash = attestation && promisedHash(attestation, piece);
-      if (hash === undefined || !(await notary.verify(ingest, attestation!))) return undefined;
-      return hash;
-    },
+    check: async (piece, attestation) => await vouchedHash(notary, ingest, piece, attestation),
     expect: (piece, attestation) => note(piece, notary.site, attestation),
     stored(piece) {
       const entry = vouched.get(piece);

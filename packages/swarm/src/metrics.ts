@@ -47,7 +47,7 @@ export function createSwarmMetrics(register: MetricsRegister): SwarmMetrics {
     }),
     passedThrough: register.counter({
       name: "shoal_swarm_passed_through_total",
-      help: "Blobs that were streamed from the registry because the store could not take them",
+      help: "Blobs that were streamed to clients unstored because the store could not take them",
     }),
   };
 }

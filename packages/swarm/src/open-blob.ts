@@ -1,12 +1,13 @@
 import type { Digest, Repository } from "@shoal/oci";
 import { type AbortOptions, CodedError, hasCode, raceSignal } from "@shoal/runtime";
 import type { BlobHandle, ByteRange, Store } from "@shoal/store";
-import { type PassthroughComponents, passThrough } from "./passthrough.ts";
-import { heldBackFrom, readArriving } from "./reader.ts";
+import { heldBackFrom } from "./held-back.ts";
+import { readArriving } from "./reader.ts";
 import type { Transfer } from "./transfer.ts";
 import type { OpenBlob } from "./types.ts";
+import type { UnstoredSource } from "./unstored.ts";
 
-/** Failures of the store, in the face of which a blob is passed through unstored. */
+/** Failures of the store, in the face of which a blob is streamed unstored. */
 export function isStoreFailure(error: unknown): boolean {
   return hasCode(
     error,
@@ -37,12 +38,13 @@ export function committedBlob(handle: BlobHandle): OpenBlob {
   };
 }
 
-/** A blob that is arriving. When the store fails it is passed through from where the reader is. */
+/** A blob that is arriving. When the store fails it goes on unstored from where the reader is. */
 export function arrivingBlob(
   transfer: Transfer,
-  components: PassthroughComponents & {
+  components: {
     readonly store: Pick<Store, "open">;
     readonly repository: Repository;
+    readonly unstored: UnstoredSource;
     /** Nothing of it is shown before it is verified. */
     readonly wary: boolean;
   },
@@ -75,13 +77,8 @@ export function arrivingBlob(
       }
     } catch (error) {
       if (!isStoreFailure(error)) throw error;
-      yield* passThrough(
-        components,
-        components.repository,
-        transfer,
-        { ...range, start: at },
-        options,
-      );
+      const { unstored, repository } = components;
+      yield* unstored.stream(transfer, repository, { ...range, start: at }, options);
     }
   }
 
@@ -100,11 +97,11 @@ export function arrivingBlob(
   };
 }
 
-/** A blob that the store has no room for. */
+/** A blob that is not kept, for the reason given. */
 export function unstoredBlob(
   blob: { readonly digest: Digest; readonly sizeBytes: number },
   repository: Repository,
-  components: PassthroughComponents,
+  unstored: UnstoredSource,
   reason: unknown,
 ): OpenBlob {
   const { digest, sizeBytes } = blob;
@@ -120,7 +117,7 @@ export function unstoredBlob(
       fromStoreBytes: 0,
     }),
     stream: (range = { start: 0, end: sizeBytes }, options = {}) =>
-      passThrough(components, repository, blob, range, options),
+      unstored.stream(blob, repository, range, options),
     async finished() {
       throw reason;
     },

@@ -10,14 +10,7 @@ import {
 import type { Transfer } from "./transfer.ts";
 import type { TransferUser } from "./transfer-users.ts";
 
-/** The end of every body is held back until the digest has matched. */
-export const HELD_BACK_BYTES = 64 * 1024;
 const CHUNK_BYTES = 1024 * 1024;
-
-/** The first byte of a body that is shown only when the blob is verified. */
-export function heldBackFrom(sizeBytes: number): number {
-  return Math.max(0, sizeBytes - HELD_BACK_BYTES);
-}
 
 /**
  * Reads a blob that is arriving: pieces that this machine read from the upstream as they come, and so those that

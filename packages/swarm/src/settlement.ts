@@ -1,5 +1,5 @@
 import type { Digest, Repository } from "@shoal/oci";
-import { CodedError, type Logger } from "@shoal/runtime";
+import type { Logger } from "@shoal/runtime";
 import type { PieceIndex } from "@shoal/store";
 import type { Upstream } from "@shoal/upstream";
 import type { Arrival } from "./arrival.ts";
@@ -11,6 +11,7 @@ import type { PieceIntake } from "./piece-intake.ts";
 import type { FetchStanding } from "./standing.ts";
 import type { TransferLife } from "./transfer-life.ts";
 import type { PeerIdString } from "./transport.ts";
+import { upstreamMismatch } from "./wrong-bytes.ts";
 
 /** What is done when the pieces that have arrived do not make up the blob. */
 export interface Settlement {
@@ -112,7 +113,7 @@ export function createSettlement(components: SettlementComponents): Settlement {
     if (dropped.length === 0) {
       if (upstream.reject(repository, digest)) return await fetchElsewhere();
       keepsArrived = false;
-      life.fail(upstreamMismatch(digest, repository, error));
+      life.fail(upstreamMismatch({ digest }, repository, error));
       return;
     }
     await dispute.remember(dropped);
@@ -191,16 +192,4 @@ export function createSettlement(components: SettlementComponents): Settlement {
     },
     goAlone,
   };
-}
-
-function upstreamMismatch(
-  digest: Digest,
-  repository: Repository,
-  cause: unknown,
-): CodedError<"ERR_DIGEST_MISMATCH"> {
-  return new CodedError(
-    "ERR_DIGEST_MISMATCH",
-    `${repository.registry} sent bytes that are not ${digest}; if a proxy stands between, look there, else push the image again`,
-    { cause, details: { digest, registry: repository.registry } },
-  );
 }

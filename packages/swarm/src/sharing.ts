@@ -12,6 +12,8 @@ export interface Sharing {
   mayShareNamed(name: string): boolean;
   /** Whether members may have the blob: it did not first come from a repository that is not shared. */
   shares(digest: Digest): boolean;
+  /** Whether the blob is known to have come from a repository that is not shared: members are not asked for it. */
+  isWithheld(digest: Digest): boolean;
   /** Notes that the blob comes from a repository that is not shared. It stays so. @throws what keeps it from the disk */
   withhold(digest: Digest): Promise<void>;
 }
@@ -58,6 +60,7 @@ export async function loadSharing(
     },
     // Without knowing what was withheld before, all is.
     shares: (digest) => isKnown && !withheld.has(digest),
+    isWithheld: (digest) => withheld.has(digest),
     async withhold(digest) {
       if (written.has(digest)) return;
       withheld.add(digest);

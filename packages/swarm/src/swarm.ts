@@ -47,6 +47,7 @@ import type { BlobRequest, OpenBlob, Swarm } from "./types.ts";
 import { createWariness } from "./wariness.ts";
 import { createZonedRegistration } from "./zoned-registration.ts";
 import { createZones } from "./zones.ts";
+import { createUnstored } from "./unstored.ts";
 import { createUplink } from "./uplink/uplink.ts";
 import { createUploads } from "./uploads.ts";
 import type { UplinkLimits } from "./wire/messages.ts";
@@ -155,6 +156,37 @@ export async function createSwarm(
     audits,
     conduct,
   });
+  const allocate = init.allocate ?? Buffer.allocUnsafeSlow;
+  const onBytes = (source: "upstream" | "peers", lengthBytes: number): void =>
+    metrics.receivedBytes.add(lengthBytes, { source });
+  const asking = { peers, clock, logger, trusts: conduct.trusts };
+  const lines = () => ({
+    site: createRegistration({ ...asking, transport, directory }),
+    zone: createRegistration({
+      ...asking,
+      transport: { self: transport.self, members: zones.mates },
+      directory,
+    }),
+  });
+  const unstored = createUnstored({
+    upstream,
+    peers,
+    zones,
+    lines,
+    notary,
+    conduct,
+    allocate,
+    mayAskMembers: (digest, repository) =>
+      sharing.mayShare(repository) && !sharing.isWithheld(digest) && transport.members().length > 0,
+    isTransferred({ digest, sizeBytes }) {
+      const transfer = transfers.get(digest);
+      return transfer?.sizeBytes === sizeBytes && transfer.state === "arriving";
+    },
+    onBytes,
+    clock,
+    random,
+    logger,
+  });
   const announcer = createAnnouncer({ transport, peers, store, clock, logger, shares });
   const resolver = createResolver(
     {
@@ -199,6 +231,7 @@ export async function createSwarm(
       proofs,
       store,
       transferOf: (digest) => transfers.get(digest),
+      unstored,
       auditLog,
       logger,
     }),
@@ -214,18 +247,13 @@ export async function createSwarm(
     announcer.memberDown(peer);
     uplink.memberDown(peer);
     for (const transfer of transfers.values()) transfer.memberDown(peer);
+    unstored.memberDown(peer);
   });
   for (const peer of transport.members()) {
     directory.memberUp(peer);
     announcer.memberUp(peer);
     uplink.memberUp(peer);
   }
-
-  const passing = {
-    upstream,
-    onBytes: (lengthBytes: number) =>
-      metrics.receivedBytes.add(lengthBytes, { source: "upstream" }),
-  };
 
   async function sizeOf(request: BlobRequest, options: AbortOptions): Promise<number> {
     if (request.sizeBytes !== undefined) return request.sizeBytes;
@@ -291,29 +319,18 @@ export async function createSwarm(
       await ingest[Symbol.asyncDispose]();
       throw error;
     }
-    const line = { clock, logger, trusts: conduct.trusts };
     const transfer = createTransfer({
       ingest,
       repository,
       upstream,
       mayAsk: () => uplink.mayAsk(repository.registry),
       peers,
-      allocate: init.allocate ?? Buffer.allocUnsafeSlow,
+      allocate,
       notary,
       ledgerLog,
-      registration: createZonedRegistration({
-        zones,
-        clock,
-        site: createRegistration({ ...line, transport, peers, directory }),
-        zone: createRegistration({
-          ...line,
-          transport: { self: transport.self, members: zones.mates },
-          peers,
-          directory,
-        }),
-      }),
+      registration: createZonedRegistration({ zones, clock, ...lines() }),
       near: zones.near,
-      alone: createRegistration({ ...line, transport: solo, peers, directory: ownDirectory }),
+      alone: createRegistration({ ...asking, transport: solo, directory: ownDirectory }),
       shared: isShared,
       members: () => transport.members(),
       trusts: conduct.trusts,
@@ -325,7 +342,7 @@ export async function createSwarm(
         conduct.verified([...vouching].filter((peer) => peer !== undefined));
         proofs.accuse({ digest, sizeBytes }, repository, falseClaims);
       },
-      onBytes: (source, lengthBytes) => metrics.receivedBytes.add(lengthBytes, { source }),
+      onBytes,
       onEnd() {
         if (transfers.get(digest) === transfer) transfers.delete(digest);
         metrics.transfers.set(transfers.size);
@@ -381,24 +398,24 @@ export async function createSwarm(
           : await opening.run(digest, async () => await begin(digest, sizeBytes, repository));
       if (transfer?.sizeBytes === sizeBytes)
         return arrivingBlob(transfer, {
-          ...passing,
           store,
           repository,
+          unstored,
           wary: wariness.isWaryOf(digest),
         });
       const committed = await openCommitted(digest, options);
       if (committed !== undefined) return committed;
     } catch (error) {
       if (!isStoreFailure(error)) throw error;
-      logger.warn({ error, digest }, "the store takes no blob; it is passed through");
+      logger.warn({ error, digest }, "the store takes no blob; it is streamed unstored");
       metrics.passedThrough.add(1);
-      return unstoredBlob({ digest, sizeBytes }, repository, passing, error);
+      return unstoredBlob({ digest, sizeBytes }, repository, unstored, error);
     }
     // Two manifests give the blob two sizes; only one can be right, and the digest will tell.
     return unstoredBlob(
       { digest, sizeBytes },
       repository,
-      passing,
+      unstored,
       new CodedError(
         "ERR_BLOB_SIZE",
         `another image gives ${digest} another size; one of the two manifests is wrong`,
@@ -454,6 +471,7 @@ export async function createSwarm(
       announcer[Symbol.dispose]();
       uplink[Symbol.dispose]();
       closed = true;
+      unstored[Symbol.dispose]();
       await Promise.allSettled(beginnings);
       await Promise.all(
         [...transfers.values()].map(async (transfer) => await transfer[Symbol.asyncDispose]()),

@@ -9,17 +9,14 @@ import type { Settlement } from "./settlement.ts";
 import type { SyncLine } from "./sync-line.ts";
 import type { TransferLife } from "./transfer-life.ts";
 import type { PeerIdString } from "./transport.ts";
+import { fetchesUnleased, SILENT_MS, WATCH_MS } from "./unleased.ts";
 
-const WATCH_MS = 500;
-/** Without an answer from any coordinator for this long, or without a byte, one fetches without a lease. */
+/** Without an answer from any coordinator for this long, one fetches without a lease. */
 const UNANSWERED_MS = 5000;
-const SILENT_MS = 15_000;
 /** Without a byte, and with nothing under way, for this long, another coordinator is asked. */
 const DOUBT_MS = 5000;
 /** With the upstream given up, and not a byte from members. */
 const STALLED_MS = 60_000;
-/** About so many members of the site fetch without a lease each {@link WATCH_MS}. */
-const UNLEASED_FETCHERS = 4;
 
 /** Sees to it that no coordinator, and no silence of members, can keep a blob from coming. */
 export interface TransferWatch extends Disposable {
@@ -86,7 +83,7 @@ export function createTransferWatch(components: TransferWatchComponents): Transf
   function fetchUnleased(): void {
     if (lessee.busy || settlement.misled || !lessee.standing.mayFetch()) return;
     const crowd = Math.max(line.participants, components.members().length + 1);
-    if (random() >= UNLEASED_FETCHERS / crowd) return;
+    if (!fetchesUnleased(crowd, random)) return;
     const missing = [...Array(arrival.geometry.pieceCount).keys()].filter(
       (piece) => !arrival.taken(piece as PieceIndex),
     );

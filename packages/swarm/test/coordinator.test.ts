@@ -50,6 +50,16 @@ describe("coordinator", () => {
     expect(reply.leases).toEqual([{ id: 1, epoch: 1, first: 0, end: PIECES }]);
   });
 
+  it("names nobody that has nothing and can fetch nothing, and begins leases where that one waits", () => {
+    const office = coordinator();
+    const waits = message({ canFetch: false, wants: false, cursors: [40] });
+    expect(office.sync(a, waits, nobody, 0)!.reply).toMatchObject({ leases: [], hope: false });
+    const { reply } = office.sync(b, message(), nobody, 0)!;
+    expect(reply).toMatchObject({ neighbours: [], participants: 2 });
+    expect(reply.leases[0]!.first).toBe(40);
+    expect(office.sync(a, waits, nobody, 1)!.reply).toMatchObject({ neighbours: [b], hope: true });
+  });
+
   it("begins with short leases where others may come, each twice the one before", () => {
     const office = coordinator();
     const lengths: number[] = [];
