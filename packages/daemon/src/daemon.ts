@@ -197,7 +197,7 @@ export async function startDaemon(
   const clients = createClientSightings(clock);
   const mirror = createMirror({
     swarm: guardedSwarm,
-    gate: access.gate,
+    gate: access.gate(swarm),
     names: stack.use(createImageNames({ store, logger })),
     documents: createDocuments({ upstream, clock }, resolve),
     clock,

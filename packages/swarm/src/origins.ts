@@ -4,6 +4,8 @@ import { parseWireRepository } from "./sharing.ts";
 
 /** Which repositories are not everybody's. */
 export interface Privacy {
+  /** Finds out about a repository, before something of it comes into the store. @default there is nothing to find out */
+  learn?(repository: Repository): Promise<void>;
   /** Whether what comes from the repository is to be given under the names of repositories that have it alone. */
   isPrivate(repository: Repository): boolean;
   /** Whether that holds towards members, too: each of them proves to the registry that it may read. */
@@ -78,6 +80,7 @@ export async function loadOrigins(
 
   return {
     async arriving(digest, repository) {
+      await privacy.learn?.(repository);
       if (!privacy.isPrivate(repository)) return;
       // What is here already, and is nobody's secret, becomes none.
       if (!known.has(digest) && store.stat(digest) !== undefined) return;

@@ -220,12 +220,13 @@ export function createResolver(
   async function resolveOnce(
     repository: Repository,
     question: Question,
+    alone: boolean,
     signal: AbortSignal,
   ): Promise<Resolution> {
     const hidden = isHidden(repository, question);
     const own = hidden ? undefined : await known(question);
     if (own !== undefined && fresh(question, own)) return toResolution(own, false, "store");
-    const shared = mayShare(repository) && transport.members().length > 0;
+    const shared = !alone && mayShare(repository) && transport.members().length > 0;
     if (shared) {
       const found = await askSite(question, { signal });
       if (found !== undefined && !hidden && fresh(question, found)) {
@@ -265,9 +266,10 @@ export function createResolver(
       // By far the most questions: whoever else asks, there is nothing to wait for together.
       const own = isHidden(repository, question) ? undefined : await known(question);
       if (own !== undefined && fresh(question, own)) return toResolution(own, false, "store");
+      const { alone = false } = options;
       return await questions.run(
-        [question.repository, question.name, ...question.accept].join(" "),
-        async (signal) => await resolveOnce(repository, question, signal),
+        [alone, question.repository, question.name, ...question.accept].join(" "),
+        async (signal) => await resolveOnce(repository, question, alone, signal),
         options,
       );
     },

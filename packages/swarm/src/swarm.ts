@@ -33,6 +33,7 @@ import { createSwarmMetrics } from "./metrics.ts";
 import { arrivingBlob, committedBlob, isStoreFailure, unstoredBlob } from "./open-blob.ts";
 import { loadOrigins, type Privacy } from "./origins.ts";
 import { createPeerClient } from "./peer-client.ts";
+import { ensurePossession } from "./possession.ts";
 import { createProofs } from "./proofs.ts";
 import { createRegistration } from "./registration.ts";
 import { createResolutions } from "./resolutions.ts";
@@ -256,25 +257,28 @@ export async function createSwarm(
   }
 
   async function sizeOf(request: BlobRequest, options: AbortOptions): Promise<number> {
-    if (request.sizeBytes !== undefined) return request.sizeBytes;
-    const shared = sharing.mayShare(request.repository);
-    const running = transfers.get(request.digest)?.sizeBytes;
+    const { sizeBytes, digest, repository, alone = false } = request;
+    if (sizeBytes !== undefined) return sizeBytes;
+    const running = alone ? undefined : transfers.get(digest)?.sizeBytes;
     if (running !== undefined) return running;
-    return await lookUpSize(
-      { transport, peers, upstream, shared },
-      request.repository,
-      request.digest,
-      options,
-    );
+    const shared = !alone && sharing.mayShare(repository);
+    return await lookUpSize({ transport, peers, upstream, shared }, repository, digest, options);
   }
 
-  /** What is known from other, private repositories alone is here only once the registry has said so of this one. */
-  async function admit({ digest, repository }: BlobRequest, options: AbortOptions): Promise<void> {
-    if (!origins.hides(digest, repository)) return;
+  /**
+   * What is known from other, private repositories alone is here only once the registry has shown that this one has
+   * it. @returns whether it must not be used all the same: of what is arriving nothing can be compared
+   */
+  async function staysHidden(request: BlobRequest, options: AbortOptions): Promise<boolean> {
+    const { digest, repository } = request;
+    if (!origins.hides(digest, repository)) return false;
     const shared = sharing.mayShare(repository);
     const lookup = { transport, peers, upstream, shared, byRegistry: true };
     await lookUpSize(lookup, repository, digest, options);
+    if (store.stat(digest) === undefined) return true;
+    await ensurePossession({ store, upstream, random }, repository, digest, options);
     await origins.confirmed(digest, repository);
+    return false;
   }
 
   async function putEmpty(digest: Digest, repository: Repository): Promise<void> {
@@ -386,10 +390,13 @@ export async function createSwarm(
 
   async function open(request: BlobRequest, options: AbortOptions = {}): Promise<OpenBlob> {
     const { digest, repository } = request;
-    await admit(request, options);
-    const here = await openCommitted(digest, options);
+    const isHidden = await staysHidden(request, options);
+    const here = isHidden ? undefined : await openCommitted(digest, options);
     if (here !== undefined) return here;
-    const sizeBytes = await sizeOf(request, options);
+    const alone = isHidden || request.alone === true;
+    const sizeBytes = await sizeOf({ ...request, alone }, options);
+    if (alone)
+      return unstoredBlob({ digest, sizeBytes }, repository, unstored.alone, notKept(digest));
     try {
       if (sizeBytes === 0) await putEmpty(digest, repository);
       const transfer =
@@ -439,9 +446,13 @@ export async function createSwarm(
     open,
     async stat(request, options = {}) {
       const { digest } = request;
-      await admit(request, options);
-      return store.stat(digest) ?? { digest, sizeBytes: await sizeOf(request, options) };
+      const isHidden = await staysHidden(request, options);
+      const here = isHidden ? undefined : store.stat(digest);
+      const alone = isHidden || request.alone === true;
+      return here ?? { digest, sizeBytes: await sizeOf({ ...request, alone }, options) };
     },
+    holds: (digest, repository) =>
+      store.stat(digest) !== undefined && !origins.hides(digest, repository),
     lastCopies: createKeepers({ transport, peers, shares, logger }).lastCopies,
     transfers: () =>
       [...transfers.values()].map(({ digest, arrival }) => ({
@@ -480,6 +491,14 @@ export async function createSwarm(
       origins[Symbol.dispose]();
     },
   };
+}
+
+function notKept(digest: Digest): CodedError<"ERR_BLOB_ALONE"> {
+  return new CodedError(
+    "ERR_BLOB_ALONE",
+    "the blob is read from its registry for one client alone, and not kept",
+    { details: { digest } },
+  );
 }
 
 const OPEN: Privacy = { isPrivate: () => false, provesAccess: () => false };

@@ -22,6 +22,8 @@ export interface Resolution {
 export interface ResolveOptions extends AbortOptions {
   /** The client's `Accept` media types; a tag's record is kept by them. */
   readonly accept?: readonly string[];
+  /** What is not here is asked of the upstream, and of no member. @default false */
+  readonly alone?: boolean;
 }
 
 /** Bytes of one blob by where this machine got them. */
@@ -58,6 +60,8 @@ export interface BlobRequest {
   readonly sizeBytes?: number;
   /** Where the upstream has it. */
   readonly repository: Repository;
+  /** What is not here is read from the upstream, and from no member; it is not kept. @default false */
+  readonly alone?: boolean;
 }
 
 /** Limits in force; what is absent is not limited. */
@@ -83,6 +87,8 @@ export interface Swarm extends AsyncDisposable {
   ): Promise<Resolution>;
   /** Opens a blob, starting or joining its transfer. Disposing leaves; the last one to leave ends it. */
   open(request: BlobRequest, options?: AbortOptions): Promise<OpenBlob>;
+  /** Whether the blob or manifest is here, for all who may read the repository. */
+  holds(digest: Digest, repository: Repository): boolean;
   /** The blob's size, without a transfer. @throws ERR_BLOB_SIZE_UNKNOWN, and what Upstream throws */
   stat(request: BlobRequest, options?: AbortOptions): Promise<BlobInfo>;
   /** Those of the blobs that no other live member says it keeps; none without other members. */

@@ -35,6 +35,8 @@ export interface UnstoredSource {
 
 /** Blobs that the store can't take: streamed from members, and from the registry what those don't have. */
 export interface Unstored extends UnstoredSource, Disposable {
+  /** The registry alone. */
+  readonly alone: UnstoredSource;
   /** A member tells of pieces. */
   gained(blob: Attested, peer: PeerIdString, pieces: readonly number[]): void;
   memberDown(peer: PeerIdString): void;
@@ -155,6 +157,10 @@ export function createUnstored(components: UnstoredComponents): Unstored {
   }
 
   return {
+    alone: {
+      stream: (blob, repository, range, options) =>
+        passThrough(components, repository, blob, range, options),
+    },
     async *stream(blob, repository, range, options = {}) {
       const { digest } = blob;
       const mayAsk = components.mayAskMembers(digest, repository) && !doubted.isWaryOf(digest);

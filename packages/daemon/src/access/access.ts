@@ -12,16 +12,18 @@ import {
 import { auditedUpstream } from "../audit/guarded-upstream.ts";
 import { type AccessProofsInit, loadAccessProofs } from "./access-proofs.ts";
 import { createIdentifyCaller } from "./callers.ts";
+import { createGivenContent } from "./given-content.ts";
 import { loadGuardedRepositories } from "./guarded-repositories.ts";
 import { createGuardedSwarm } from "./guarded-swarm.ts";
+import { createKnownRegistries } from "./known-registries.ts";
 import { createMirrorGate, type MirrorGate } from "./mirror-gate.ts";
 import { loadMirrorSecret } from "./mirror-secret.ts";
 
 /** Who may read what: of this machine's users, and of the site's members. */
 export interface Access extends AsyncDisposable {
   readonly privacy: Privacy;
-  /** Let through before the mirror answers. */
-  readonly gate: MirrorGate;
+  /** What lets requests through before the mirror answers them. */
+  gate(swarm: Pick<Swarm, "holds">): MirrorGate;
   /** The swarm as engines and programs are to use it. */
   guard(swarm: Swarm): Pick<Swarm, "resolve" | "open" | "stat">;
 }
@@ -64,14 +66,25 @@ export async function createAccess(
     provesAccess(repository) || guarded.isGuarded(repository);
   const identify = createIdentifyCaller({ uid: init.uid, hasSecret });
   return {
-    privacy: { isPrivate, provesAccess },
-    gate: createMirrorGate({
-      guarded,
-      proofs,
-      identify,
-      nobody: auditedUpstream(nobody, audit),
-      audit,
-    }),
+    privacy: {
+      isPrivate,
+      provesAccess,
+      // A member may hand over, or ask for, what nobody has asked for here.
+      async learn(repository) {
+        if (await guarded.learn(repository)) await guarded.reading(repository);
+      },
+    },
+    gate: (swarm) =>
+      createMirrorGate({
+        guarded,
+        proofs,
+        identify,
+        nobody: auditedUpstream(nobody, audit),
+        swarm,
+        given: createGivenContent(),
+        believes: createKnownRegistries(Object.keys(registries)),
+        audit,
+      }),
     guard: (swarm) => createGuardedSwarm(swarm, { guarded, proofs }),
     [Symbol.asyncDispose]: async () => await nobody[Symbol.asyncDispose](),
   };

@@ -1,4 +1,4 @@
-import { formatRepository, type Repository } from "@shoal/oci";
+import { formatRepository, type RegistryHost, type Repository } from "@shoal/oci";
 import { type AbortOptions, type Clock, type Logger, keepNewest } from "@shoal/runtime";
 import type { RecordTable, Store } from "@shoal/store";
 import type { OwnAccess } from "@shoal/upstream";
@@ -17,6 +17,10 @@ export interface GuardedRepositories {
   isKnownOpen(repository: Repository): boolean;
   /** What is known of it. */
   isGuarded(repository: Repository): boolean;
+  /** Whether anything was ever read by a login of this machine. */
+  readonly isAny: boolean;
+  /** Whether something of the registry was. */
+  hasReadOf(registry: RegistryHost): boolean;
   /** It is about to be read by this machine's login: it stays guarded when that login is gone. */
   reading(repository: Repository): Promise<void>;
   /** The registry has given of it to somebody without a login. */
@@ -48,6 +52,10 @@ export async function loadGuardedRepositories(components: {
   const isOpen = (name: string): boolean => (openUntilMs.get(name) ?? 0) > clock.now();
 
   return {
+    get isAny() {
+      return noted.size > 0;
+    },
+    hasReadOf: (registry) => [...noted].some((name) => name.startsWith(`${registry}/`)),
     async learn(repository, options) {
       const name = formatRepository(repository);
       if (isOpen(name)) return false;

@@ -45,12 +45,17 @@ export interface BrokenImages {
     repository: Repository,
     manifest: Digest,
     children: readonly Digest[],
-    options?: AbortOptions,
+    options?: TryOptions,
   ): Promise<void>;
   /** Gives a blob, and notes when it could not be had. @throws what `give` throws */
   watch(repository: Repository, blob: Digest, give: () => Promise<void>): Promise<void>;
   /** All of a blob has been given. */
   succeeded(repository: Repository, blob: Digest): void;
+}
+
+export interface TryOptions extends AbortOptions {
+  /** Whether a blob is to be had from the registry alone. @default false */
+  readonly alone?: boolean;
 }
 
 /** A blob in a repository: another one may have it. */
@@ -107,15 +112,20 @@ export function createBrokenImages(components: {
   async function isThere(
     repository: Repository,
     { blob: digest, error }: Failure,
-    { signal }: AbortOptions,
+    { signal, alone = false }: TryOptions,
   ): Promise<boolean> {
     const late = AbortSignal.timeout(TRY_MS);
     const either = signal === undefined ? late : AbortSignal.any([signal, late]);
     const sizeBytes = sizes.get(digest);
-    const asked = { digest, repository, ...(sizeBytes === undefined ? {} : { sizeBytes }) };
+    const known = sizeBytes === undefined ? {} : { sizeBytes };
     try {
-      await using blob = await swarm.open(asked, { signal: either });
-      await blob.finished({ signal: either });
+      await using blob = await swarm.open(
+        { digest, repository, alone, ...known },
+        { signal: either },
+      );
+      // What is not kept is not read for nobody, as far as it is there.
+      if (!alone) await blob.finished({ signal: either });
+      else for await (const _ of blob.stream({ start: 0, end: 1 }, { signal: either })) break;
       succeeded(repository, digest);
       return true;
     } catch (again) {

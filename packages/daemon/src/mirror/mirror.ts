@@ -69,16 +69,20 @@ export function createMirror(components: MirrorComponents): Mirror {
     { request, response, signal }: Exchange,
     repository: Repository,
     reference: Extract<DistributionRequest, { kind: "manifest" }>["reference"],
+    alone: boolean,
     facts: PullFacts,
   ): Promise<void> {
     const accept = request.headers.accept?.split(",").map((type) => type.trim());
     const found = await swarm.resolve(repository, reference, {
       signal,
+      // What a tag names is its registry's word, whoever has asked it.
+      alone: alone && isDigest(reference),
       ...(accept === undefined ? {} : { accept }),
     });
     facts.digest = found.digest;
     facts.stale = found.stale;
-    await brokenImages.ensureWhole(repository, found.digest, sizes.learn(found), { signal });
+    const children = sizes.learn(found);
+    await brokenImages.ensureWhole(repository, found.digest, children, { signal, alone });
     if (!isDigest(reference) && !isSchema1(found.mediaType))
       names.resolved(repository, reference, found);
     const headers: Record<string, string | number> = {
@@ -104,12 +108,14 @@ export function createMirror(components: MirrorComponents): Mirror {
     { request, response, signal }: Exchange,
     repository: Repository,
     digest: Digest,
+    alone: boolean,
     facts: PullFacts,
   ): Promise<void> {
     const toldBytes = sizes.get(digest);
     const asked = {
       digest,
       repository,
+      alone,
       ...(toldBytes === undefined ? {} : { sizeBytes: toldBytes }),
     };
     const headers = {
@@ -182,13 +188,14 @@ export function createMirror(components: MirrorComponents): Mirror {
     const repository = resolveNaming(asked.name, query.get("ns") ?? undefined);
     query.delete("ns");
     const passing = components.gate?.(exchange.request, repository, asked, { signal });
-    if (passing !== undefined) await passing;
+    const alone = passing !== undefined && (await passing).alone;
     switch (asked.kind) {
       case "manifest":
         await recordPull(
           audit,
           { request: exchange.request, object: "manifest", repository, name: asked.reference },
-          async (facts) => await answerManifest(exchange, repository, asked.reference, facts),
+          async (facts) =>
+            await answerManifest(exchange, repository, asked.reference, alone, facts),
         );
         return;
       case "blob":
@@ -199,7 +206,7 @@ export function createMirror(components: MirrorComponents): Mirror {
             await brokenImages.watch(
               repository,
               asked.digest,
-              async () => await answerBlob(exchange, repository, asked.digest, facts),
+              async () => await answerBlob(exchange, repository, asked.digest, alone, facts),
             ),
         );
         return;
