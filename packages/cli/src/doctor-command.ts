@@ -1,10 +1,12 @@
 import { type ApiClient, CodedError, hasCode, type PeerList, type Status } from "@shoal/api";
+import type { CommandTools, CommonOptions } from "./command-tools.ts";
 import { type Check, failed, ok, skipped } from "./doctor/check.ts";
 import { checkEngines } from "./doctor/engine-checks.ts";
 import { checkCertificate, checkClock, checkDisk, checkMirror } from "./doctor/machine-checks.ts";
 import { checkLogins } from "./doctor/login-checks.ts";
 import { checkNetwork } from "./doctor/network-checks.ts";
 import { portProbes } from "./doctor/port-probes.ts";
+import { EXIT } from "./exit-codes.ts";
 import { formatAge, wrapBeside } from "./format.ts";
 import { createMachineFiles } from "./setup/machine-files.ts";
 import type { Terminal } from "./terminal.ts";
@@ -12,7 +14,30 @@ import { printable } from "./text.ts";
 
 const DEFAULT_MIRROR = "127.0.0.1:5055";
 
-export interface DoctorInit {
+/** Adds the command that looks for what keeps pulls from going through Shoal. */
+export function addDoctorCommand(tools: CommandTools): void {
+  const { command, withClient, print, terminal, env, signal } = tools;
+
+  command("doctor", "Check that pulls go through Shoal, and tell what to mend", [
+    "shoal doctor",
+    "sudo shoal doctor --json",
+  ])
+    .option("--root <folder>", "the folder that stands for / where engines' files are", "/")
+    .addHelpText(
+      "after",
+      "\n✓ is right, ! is to be looked at, ✗ is wrong, – can't be told; → is what to do. It exits with 1 when\nanything is wrong. It asks a registry for the time, and members' ports for an answer.",
+    )
+    .action(
+      async (options: CommonOptions & { root: string }) =>
+        await withClient(options, async (client) => {
+          const checks = await examine(client, { terminal, env, root: options.root, signal });
+          print({ checks }, options, () => doctorLines(checks, terminal.columns));
+          return checks.some(({ state }) => state === "failed") ? EXIT.failed : EXIT.ok;
+        }),
+    );
+}
+
+interface DoctorInit {
   readonly terminal: Terminal;
   readonly env: Readonly<Record<string, string | undefined>>;
   /** The folder that stands for `/` where engines' files are looked for. */
@@ -21,7 +46,7 @@ export interface DoctorInit {
 }
 
 /** Looks at everything that a pull through Shoal needs; what one look finds never ends the others. */
-export async function examine(client: ApiClient, init: DoctorInit): Promise<readonly Check[]> {
+async function examine(client: ApiClient, init: DoctorInit): Promise<readonly Check[]> {
   const { terminal, signal } = init;
   const [daemon, status, peers] = await askDaemon(client, terminal.now(), signal);
   const mirrors = (status?.mirror ?? [DEFAULT_MIRROR]).map(reachable);
@@ -86,7 +111,7 @@ function reachable(address: string): string {
 
 const MARKS = { ok: "✓", warning: "!", failed: "✗", skipped: "–" } as const;
 
-export function doctorLines(checks: readonly Check[], columns: number): readonly string[] {
+function doctorLines(checks: readonly Check[], columns: number): readonly string[] {
   const margin = Math.max(...checks.map(({ name }) => name.length)) + 4;
   const lines = checks.flatMap(({ name, state, found, remedy }) => {
     const [first = "", ...more] = wrapBeside(printable(found), columns, margin);

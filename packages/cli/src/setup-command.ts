@@ -1,13 +1,13 @@
 import { CodedError } from "@shoal/api";
 import type { Command } from "commander";
 import { isAbsolute, normalize } from "node:path";
+import { type CommandContext, usageError } from "./command-tools.ts";
 import { EXIT } from "./exit-codes.ts";
 import { diffLines } from "./setup/diff.ts";
 import { createMachineFiles } from "./setup/machine-files.ts";
 import { type EngineName, ENGINES, PUBLIC_REGISTRIES } from "./setup/plan.ts";
 import { type SetupResult, setUp } from "./setup/setup.ts";
 import { undo } from "./setup/undo.ts";
-import type { Terminal } from "./terminal.ts";
 import { printable } from "./text.ts";
 
 /** Where a daemon that was told nothing has its mirror. */
@@ -23,31 +23,32 @@ interface SetupOptions {
   readonly json?: boolean;
 }
 
-export interface SetupContext {
-  readonly terminal: Terminal;
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly uid: number;
-  readonly exit: (code: number) => void;
-}
+/** Adds the command that sets up engines, which asks no daemon. */
+export function addSetupCommand(program: Command, context: CommandContext): void {
+  const { terminal, env, uid, exit } = context;
 
-/** Adds what is the set-up's own to the command `setup`. */
-export function addSetup(setup: Command, { terminal, env, uid, exit }: SetupContext): void {
-  setup
+  program
+    .command("setup")
+    .description("Make a container engine pull through Shoal, or undo that")
     .argument("<engine>", ENGINES.join(", "))
     .option("--json", "print JSON, for programs")
     .option("--dry-run", "show the change, write nothing")
     .option("--undo", "put the files back as they were")
-    .option("--user", "podman: the settings of the user who runs this, not the machine's")
+    .option("--user", "podman: your own settings, not the machine's")
     .option("--mirror <host:port>", "the mirror, as the engine reaches it", DEFAULT_MIRROR)
     .option(
       "--registry <host>",
-      "podman, crio and buildkit name each registry: one more; may be repeated",
+      "podman, crio, buildkit: one more registry, as they name each; may be repeated",
       (host: string, hosts: readonly string[] | undefined) => [...(hosts ?? []), host],
     )
-    .option("--root <folder>", "the folder that stands for /, for a machine's image", "/")
+    .option(
+      "--root <folder>",
+      "the folder that stands for /, to set up the image of a machine",
+      "/",
+    )
     .addHelpText(
       "after",
-      `\nExamples:\n  shoal setup docker --dry-run\n  sudo shoal setup containerd\n  sudo shoal setup podman --registry registry.lan:5000\n  shoal setup podman --user\n  sudo shoal setup docker --undo\n\nWhat is there stays: the mirror is written beside it, and a file that is changed is kept as\nFILE.before-shoal. No engine is restarted: the command for it is told. Without --registry, engines\nthat name each one get ${PUBLIC_REGISTRIES.slice(0, 4).join(", ")},\n${PUBLIC_REGISTRIES.slice(4).join(", ")}.`,
+      `\nExamples:\n  shoal setup docker --dry-run\n  sudo shoal setup containerd\n  sudo shoal setup podman --registry registry.lan:5000\n  shoal setup podman --user\n  sudo shoal setup docker --undo\n\nSettings that are there stay, and the mirror is added; a file that is changed is kept as it was, as\nFILE.before-shoal. No engine is restarted: the command for that is shown. Engines that name each\nregistry always get ${PUBLIC_REGISTRIES.slice(0, 4).join(", ")},\n${PUBLIC_REGISTRIES.slice(4).join(", ")}.`,
     )
     .action(async (name: string, options: SetupOptions) => {
       const engine = parseEngine(name);
@@ -76,35 +77,37 @@ export function addSetup(setup: Command, { terminal, env, uid, exit }: SetupCont
 function parseEngine(name: string): EngineName {
   const engine = ENGINES.find((one) => one === name);
   if (engine === undefined)
-    throw usage(`there is no engine ${JSON.stringify(name)}: ${ENGINES.join(", ")}`);
+    throw usageError(`there is no engine ${JSON.stringify(name)}: ${ENGINES.join(", ")}`);
   return engine;
 }
 
 function checkOptions(engine: EngineName, { mirror, registry = [] }: SetupOptions): void {
   if (!/^(\[[0-9a-f:]+\]|[a-z0-9.-]+):[0-9]{1,5}$/i.test(mirror))
-    throw usage(`${JSON.stringify(mirror)} is no mirror: write host:port, as in ${DEFAULT_MIRROR}`);
+    throw usageError(
+      `${JSON.stringify(mirror)} is no mirror: write host:port, as in ${DEFAULT_MIRROR}`,
+    );
   const takesRegistries = engine === "podman" || engine === "crio" || engine === "buildkit";
   if (registry.length > 0 && !takesRegistries)
-    throw usage(`${engine} takes no --registry: what is set up holds for all that it can mirror`);
+    throw usageError(
+      `${engine} takes no --registry: what is set up holds for all that it can mirror`,
+    );
   const wrong = registry.find((host) => !/^[a-z0-9.-]+(:[0-9]{1,5})?$/i.test(host));
   if (wrong !== undefined)
-    throw usage(
+    throw usageError(
       `${JSON.stringify(wrong)} is no registry: write its host, with :PORT if it has one`,
     );
 }
 
-function homeOf(engine: EngineName, env: SetupContext["env"], uid: number): string {
+function homeOf(engine: EngineName, env: CommandContext["env"], uid: number): string {
   if (engine !== "podman")
-    throw usage(`${engine} takes no --user: only Podman, Buildah and Skopeo have settings by user`);
+    throw usageError(
+      `${engine} takes no --user: only Podman, Buildah and Skopeo have settings by user`,
+    );
   if (uid === 0 && env["SUDO_USER"] !== undefined)
-    throw usage("run this without sudo, as the user whose settings are meant");
+    throw usageError("run this without sudo, as the user whose settings are meant");
   const home = env["HOME"] ?? "";
-  if (!isAbsolute(home)) throw usage("HOME has to name the user's home folder");
+  if (!isAbsolute(home)) throw usageError("HOME has to name the user's home folder");
   return normalize(home).replace(/(?!^)\/$/, "");
-}
-
-function usage(message: string): CodedError<"ERR_USAGE"> {
-  return new CodedError("ERR_USAGE", message);
 }
 
 const OUTCOMES: Readonly<Record<SetupResult["state"], string>> = {

@@ -1,43 +1,29 @@
-import { CodedError, type JoinTokenMade, type Member, type MemberList } from "@shoal/api";
+import type { Member, MemberList } from "@shoal/api";
 import type { Command } from "commander";
-import { formatCount, table, wrap } from "./format.ts";
-import type { CommandTools } from "./store-commands.ts";
+import type { CommandTools, CommonOptions } from "./command-tools.ts";
+import { table, wrap } from "./format.ts";
 import { plain } from "./text.ts";
-
-interface CommonOptions {
-  readonly socket?: string;
-  readonly json?: boolean;
-}
+import { peerLines } from "./views.ts";
 
 const SHORT_ID = 8;
-const UNIT_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
 
-/** Adds the commands about who belongs to the site. @param token the command that they add one to */
-export function addSiteCommands(tools: CommandTools, token: Command): void {
+/** Adds the commands about who belongs to the site. */
+export function addSiteCommands(tools: CommandTools): void {
   const { command, subcommand, withClient, print, terminal, signal } = tools;
 
-  subcommand(token, "create", "Make a join token, by which machines get certificates", [
-    "shoal token create",
-    "shoal token create --uses 20 --ttl 2h",
-    "shoal token create | ssh other-machine shoal join",
-  ])
-    .option("--uses <number>", "how many machines may join with it", "1")
-    .option("--ttl <duration>", "how long it is good: 30m, 2h, 7d", "24h")
-    .addHelpText(
-      "after",
-      "\nOn a machine that has the site key (see `shoal site init`). The token is shown this once: what is kept\nof it can only check it. A machine that asks again is counted once.",
-    )
-    .action(async (_options: unknown, self: Command) => {
-      const options: CommonOptions & { uses: string; ttl: string } = self.optsWithGlobals();
-      const request = { uses: countOf(options.uses), ttlSeconds: secondsOf(options.ttl) };
+  command("peers", "List the other machines of the site, and how they behave", [
+    "shoal peers",
+  ]).action(
+    async (options: CommonOptions) =>
       await withClient(options, async (client) => {
-        const made = await client.site.createToken(request, { signal });
-        print(made, options, () => [made.token]);
-        if (terminal.isLive && options.json !== true) terminal.err(tokenNote(made));
-      });
-    });
+        const peers = await client.peers({ signal });
+        print(peers, options, () => peerLines(peers, terminal.columns, terminal.now()));
+      }),
+  );
 
-  command("members", "List who belongs to the site, by name", ["shoal members"]).action(
+  command("members", "List who belongs to the site: name, role, certificate", [
+    "shoal members",
+  ]).action(
     async (options: CommonOptions) =>
       await withClient(options, async (client) => {
         const members = await client.site.members({ signal });
@@ -45,14 +31,14 @@ export function addSiteCommands(tools: CommandTools, token: Command): void {
       }),
   );
 
-  command("revoke", "Put a member out of the site, for all members at once", [
+  command("revoke", "Put a member out of the site, on all machines", [
     "shoal revoke machine-7",
     "shoal revoke 12D3KooW…",
   ])
     .argument("<member>", "its name or peer id, as `shoal members` shows it")
     .addHelpText(
       "after",
-      "\nOn a machine that has the site key. Members that are up cut it off within seconds, the others when\nthey are back. It comes back only with a new join token. While the site's token still admits, who knows\nit can come back under another identity: see `shoal site end-token`.",
+      "\nRun it on a machine that has the site key. Members that are up cut it off within seconds, the others\nwhen they are back. It comes back only with a new join token. While the site's token still admits, who\nknows that can come back under another identity: see `shoal site end-token`.",
     )
     .action(
       async (member: string, options: CommonOptions) =>
@@ -62,18 +48,18 @@ export function addSiteCommands(tools: CommandTools, token: Command): void {
         }),
     );
 
-  const site = command("site", "Give a site a key, by which its members have certificates", [
+  const site = command("site", "Make the site key, or end the site's token", [
     "shoal site init",
     "shoal site end-token",
   ]);
-  subcommand(site, "init", "Make the site key on this machine, and of a machine alone a site", [
+  subcommand(site, "init", "Make the site key on this machine; without a site, make one first", [
     "shoal site init",
     "shoal site init --name store-1",
   ])
-    .option("--name <name>", "what this machine is called (default: its host's name)")
+    .option("--name <name>", "this machine's name in the site (default: its host's name)")
     .addHelpText(
       "after",
-      "\nIn a site with a token, the token goes on admitting until `shoal site end-token`: give the other\nmachines certificates by `shoal token create` and `shoal join` meanwhile.\nWhere the key of the machine's site was copied to its state folder, the machine becomes an issuer too.",
+      "\nThe site's token goes on admitting until `shoal site end-token`. Until then, give the other machines\ncertificates: `shoal token create` here, `shoal join` there. Where a copy of the site's key is in this\nmachine's state folder already, the machine becomes an issuer too.",
     )
     .action(async (_options: unknown, self: Command) => {
       const options: CommonOptions & { name?: string } = self.optsWithGlobals();
@@ -86,14 +72,14 @@ export function addSiteCommands(tools: CommandTools, token: Command): void {
         ]);
       });
     });
-  subcommand(site, "end-token", "Admit by certificates alone: the site's token ends", [
+  subcommand(site, "end-token", "End the site's token, so that only certificates admit", [
     "shoal site end-token",
     "shoal site end-token --force",
   ])
-    .option("--force", "also where members that are up have nothing but the token")
+    .option("--force", "even if that puts out members that are up")
     .addHelpText(
       "after",
-      "\nOn a machine that has the site key. It can't be taken back: machines without a certificate need a\njoin token from then on.",
+      "\nRun it on a machine that has the site key. It can't be taken back: machines without a certificate need\na join token from then on.",
     )
     .action(async (_options: unknown, self: Command) => {
       const options: CommonOptions & { force?: boolean } = self.optsWithGlobals();
@@ -105,10 +91,6 @@ export function addSiteCommands(tools: CommandTools, token: Command): void {
         ]);
       });
     });
-}
-
-function tokenNote({ uses, expiresAt }: JoinTokenMade): string {
-  return `for ${formatCount(uses, "machine")} until ${expiresAt}; it is not shown again\n`;
 }
 
 function memberLines(list: MemberList, columns: number): string[] {
@@ -138,19 +120,4 @@ function memberLines(list: MemberList, columns: number): string[] {
 
 function stateOf({ state, revokedAt }: Member): string {
   return revokedAt === undefined ? state : "revoked";
-}
-
-function countOf(text: string): number {
-  if (/^[1-9][0-9]{0,3}$/.test(text) && Number(text) <= 1000) return Number(text);
-  throw new CodedError("ERR_USAGE", `${JSON.stringify(text)} is no number from 1 to 1000`);
-}
-
-function secondsOf(text: string): number {
-  const match = /^([1-9][0-9]{0,6})([smhd])$/.exec(text);
-  const seconds = match === null ? Number.NaN : Number(match[1]) * UNIT_SECONDS[match[2]!]!;
-  if (seconds <= 30 * 86_400) return seconds;
-  throw new CodedError(
-    "ERR_USAGE",
-    `${JSON.stringify(text)} is no duration up to 30 days: write for example 30m, 2h or 7d`,
-  );
 }

@@ -9,37 +9,12 @@ import {
   type Rebuilt,
   type Verification,
 } from "@shoal/api";
-import type { Command } from "commander";
+import { type CommandTools, type CommonOptions, usageError } from "./command-tools.ts";
 import { EXIT } from "./exit-codes.ts";
 import { formatAge, formatBytes, formatCount, shortDigest, table, wrap } from "./format.ts";
-import type { Terminal } from "./terminal.ts";
 import { plain } from "./text.ts";
 
 const POLL_MS = 300;
-
-interface CommonOptions {
-  readonly socket?: string;
-  readonly json?: boolean;
-}
-
-/** What commands are made with. */
-export interface CommandTools {
-  readonly command: (name: string, description: string, examples: readonly string[]) => Command;
-  /** A command below another, which has the common options. */
-  readonly subcommand: (
-    parent: Command,
-    name: string,
-    description: string,
-    examples: readonly string[],
-  ) => Command;
-  readonly withClient: (
-    options: CommonOptions,
-    work: (client: ApiClient) => Promise<number | void>,
-  ) => Promise<void>;
-  readonly print: (value: unknown, options: CommonOptions, lines: () => readonly string[]) => void;
-  readonly terminal: Pick<Terminal, "columns" | "now" | "isLive" | "err">;
-  readonly signal: AbortSignal;
-}
 
 /** Adds the commands about what the store keeps and lets go of. */
 export function addStoreCommands(tools: CommandTools): void {
@@ -52,7 +27,7 @@ export function addStoreCommands(tools: CommandTools): void {
     .argument("<image>", "reference or digest of an image that is in the store")
     .addHelpText(
       "after",
-      "\nWhat the name names now is kept. When a tag has moved on, pin it again.",
+      "\nIt pins what the name stands for now. When its tag has moved on, pin it again.",
     )
     .action(
       async (name: string, options: CommonOptions) =>
@@ -62,7 +37,9 @@ export function addStoreCommands(tools: CommandTools): void {
         }),
     );
 
-  command("unpin", "Let an image go when room is needed", ["shoal unpin alpine:3.20"])
+  command("unpin", "Take back a pin: the image may go when room is needed", [
+    "shoal unpin alpine:3.20",
+  ])
     .argument("<image>", "what was pinned: its reference, or its digest")
     .action(
       async (name: string, options: CommonOptions) =>
@@ -77,7 +54,7 @@ export function addStoreCommands(tools: CommandTools): void {
         }),
     );
 
-  command("pins", "List the images that are kept", ["shoal pins"]).action(
+  command("pins", "List what is pinned, and how much each pin keeps", ["shoal pins"]).action(
     async (options: CommonOptions) =>
       await withClient(options, async (client) => {
         const pins = await client.store.pins({ signal });
@@ -85,19 +62,19 @@ export function addStoreCommands(tools: CommandTools): void {
       }),
   );
 
-  command(
-    "store",
-    "Read all blobs and compare them with their digests, or mend the store's index",
-    ["shoal store verify", "shoal store verify --json", "shoal store rebuild"],
-  )
+  command("store", "Verify all blobs of the store, or rebuild its index", [
+    "shoal store verify",
+    "shoal store verify --json",
+    "shoal store rebuild",
+  ])
     .argument("<action>", "verify or rebuild")
     .addHelpText(
       "after",
-      "\nverify exits with 1 when a blob is not what it was. Such a blob is put aside, and fetched again where an\nimage tells from where. The daemon reads all blobs by itself, too, as store.scrubDays says. rebuild\nmakes the index anew from the blobs that are there.",
+      "\nverify reads every blob and compares it with its digest. It exits with 1 when one is wrong: that is put\naside, and fetched again if an image tells from where. The daemon does this by itself as well, once in\nstore.scrubDays days. rebuild makes the index anew from the blobs that are there.",
     )
     .action(async (action: string, options: CommonOptions) => {
       if (action !== "verify" && action !== "rebuild")
-        throw new CodedError("ERR_USAGE", "write `shoal store verify`, or `shoal store rebuild`");
+        throw usageError("write `shoal store verify`, or `shoal store rebuild`");
       await withClient(options, async (client) => {
         if (action === "rebuild") {
           const rebuilt = await client.store.rebuild({ signal });
@@ -112,7 +89,7 @@ export function addStoreCommands(tools: CommandTools): void {
       });
     });
 
-  command("gc", "Remove what was used least recently, and show what goes", [
+  command("gc", "Make room: what was used least recently goes first", [
     "shoal gc --dry-run",
     "shoal gc --to 20GB",
     "shoal gc --to 0",
@@ -127,10 +104,7 @@ export function addStoreCommands(tools: CommandTools): void {
       async (options: CommonOptions & { readonly dryRun?: boolean; readonly to?: string }) => {
         const targetBytes = options.to === undefined ? undefined : parseBytes(options.to);
         if (options.to !== undefined && targetBytes === undefined)
-          throw new CodedError(
-            "ERR_USAGE",
-            `${JSON.stringify(options.to)} is no size: write 20GB, 512MiB or 0`,
-          );
+          throw usageError(`${JSON.stringify(options.to)} is no size: write 20GB, 512MiB or 0`);
         await withClient(options, async (client) => {
           const request = {
             dryRun: options.dryRun === true,

@@ -8,7 +8,7 @@ import { printable } from "./text.ts";
 /** How long an interrupted user waits for the daemon to hear of it. */
 const CANCEL_TIMEOUT_MS = 3_000;
 
-export interface PullOptions {
+export interface FollowPullOptions {
   readonly reference: string;
   readonly platform?: string | undefined;
   readonly json: boolean;
@@ -20,10 +20,10 @@ export interface PullOptions {
 }
 
 /** Has the daemon pull an image and shows how it goes. An interrupt cancels the pull. @returns the exit code */
-export async function pullCommand(
+export async function followPull(
   client: ApiClient,
   terminal: Terminal,
-  options: PullOptions,
+  options: FollowPullOptions,
 ): Promise<number> {
   const { reference, platform, json, quiet } = options;
   const begun = await client.startPull({
