@@ -1,5 +1,5 @@
 import type { Digest, RegistryHost, Repository } from "@shoal/oci";
-import { type AbortOptions, type Clock, CodedError, hasCode, type Logger } from "@shoal/runtime";
+import type { AbortOptions, Clock, Logger } from "@shoal/runtime";
 import type { BlobOptions, Upstream } from "@shoal/upstream";
 import type { PeerClient } from "../peer-client.ts";
 import { rank } from "../rendezvous.ts";
@@ -12,26 +12,12 @@ import type {
   UplinkLimits,
 } from "../wire/messages.ts";
 import { type Allowance, createAllowance } from "./allowance.ts";
+import { createOffices, LINE } from "./offices.ts";
 import { createPacer, openPaced } from "./paced-blobs.ts";
-import { createPauses, type Pause } from "./pauses.ts";
+import { createPauseNews } from "./pause-news.ts";
 import { createRequestSlots, type RequestSlots } from "./request-slots.ts";
-import { createShares, SHARE_TTL_MS, type Shares } from "./shares.ts";
 import { createSiteLimits, type LimitsChange, type SiteLimits } from "./site-limits.ts";
 import { createTokenBucket } from "./token-bucket.ts";
-
-/** The office of the whole line; the others are those of registries. */
-const LINE = "*";
-/** Less than this a second is no rate to fetch at: the others wait for their turn. */
-const LEAST_BYTES_PER_SECOND = 32 * 1024;
-/** How many of the best ranked are tried. */
-const TRIED = 2;
-const OFFICE_TIMEOUT_MS = 1000;
-/** What is an even part for lack of an office holds for this long. Milliseconds. */
-const UNANSWERED_MS = 1000;
-/** One's own trouble with a registry is told this often at most. Milliseconds. */
-const TROUBLE_MS = 1000;
-/** A pause without a length, as registries ask for. Milliseconds. */
-const DEFAULT_PAUSE_MS = 10_000;
 
 type AskedUpstream = Pick<
   Upstream,
@@ -70,62 +56,33 @@ export function createUplink(components: UplinkComponents, configured: UplinkLim
   const { transport, peers, upstream, clock, logger } = components;
   const { self } = transport;
   const limits = createSiteLimits(self, configured, clock);
-  const pauses = createPauses();
-  const offices = new Map<string, Shares>();
   const gates = new Map<string, RegistryGate>();
-  const troubleMs = new Map<string, number>();
   const bucket = createTokenBucket();
-  let lastDownMs = Number.NEGATIVE_INFINITY;
-
   const ranked = (office: string): PeerIdString[] =>
     rank([self, ...transport.members()], `uplink ${office}`);
-  const totalOf = (office: string): number | undefined =>
-    office === LINE ? limits.current().bytesPerSecond : limits.current().connections;
-
-  // -- Shares: asking for them, and handing them out
-
-  function grant(from: PeerIdString, office: string, want: number, holds: number): number {
-    const total = totalOf(office);
-    if (total === undefined) return want;
-    let shares = offices.get(office);
-    if (shares === undefined) {
-      shares =
-        office === LINE
-          ? createShares({ quantum: LEAST_BYTES_PER_SECOND, inUse: false })
-          : createShares({ quantum: 1, inUse: true });
-      // Whoever held this office before may have given everything away.
-      if (holds > 0 || clock.now() - lastDownMs < SHARE_TTL_MS) shares.takeOver(clock.now());
-      offices.set(office, shares);
-    }
-    const members = transport.members().length + 1;
-    return shares.claim(from, { want, holds }, { total, members }, clock.now());
-  }
-
-  async function ask(
-    office: string,
-    want: number,
-    holds: number,
-  ): Promise<{ amount: number; forMs: number }> {
-    const total = totalOf(office);
-    if (total === undefined) return { amount: want, forMs: SHARE_TTL_MS };
-    for (const peer of ranked(office).slice(0, TRIED)) {
-      if (peer === self) return { amount: grant(self, office, want, holds), forMs: SHARE_TTL_MS };
-      try {
-        const question = { type: "uplink", office, want, holds } as const;
-        const { amount } = await peers.ask(peer, question, { timeoutMs: OFFICE_TIMEOUT_MS });
-        return { amount, forMs: SHARE_TTL_MS };
-      } catch (error) {
-        logger.debug({ error, peer, office }, "an uplink office does not answer");
-      }
-    }
-    const even = Math.floor(total / (transport.members().length + 1));
-    return { amount: Math.min(want, Math.max(1, even)), forMs: UNANSWERED_MS };
-  }
+  const pauses = createPauseNews({
+    transport,
+    peers,
+    upstream,
+    ranked,
+    send,
+    clock,
+    logger,
+  });
+  const offices = createOffices({
+    transport,
+    peers,
+    ranked,
+    totalOf: (office) =>
+      office === LINE ? limits.current().bytesPerSecond : limits.current().connections,
+    clock,
+    logger,
+  });
 
   const line = createAllowance({
     clock,
     want: () => pacer.want(limits.current().bytesPerSecond ?? 0),
-    ask: async (want) => await ask(LINE, want, line.amount()),
+    ask: async (want) => await offices.ask(LINE, want, line.amount()),
     onAmount(amount) {
       bucket.setRate(amount, clock.now());
       if (amount === 0) bucket.empty();
@@ -144,74 +101,12 @@ export function createUplink(components: UplinkComponents, configured: UplinkLim
     const allowance: Allowance = createAllowance({
       clock,
       want: () => slots.wanted,
-      ask: async (want) => await ask(registry, want, slots.inUse),
+      ask: async (want) => await offices.ask(registry, want, slots.inUse),
     });
     const slots = createRequestSlots(() => limits.current().connections !== undefined, allowance);
     const gate = { slots, allowance };
     gates.set(registry, gate);
     return gate;
-  }
-
-  // -- Pauses: what one member is told by a registry holds for all
-
-  function check(registry: RegistryHost): void {
-    const pause = pauses.of(registry, clock.now());
-    if (pause !== undefined) throw pausedError(registry, pause);
-  }
-
-  function note(registry: RegistryHost, error: unknown): void {
-    if (!(error instanceof CodedError) || error.details["paused"] === true) return;
-    if (hasCode(error, "ERR_UPSTREAM_RATE_LIMITED")) {
-      const told = error.details["retryAfterMs"];
-      const forMs = Math.ceil(typeof told === "number" ? told : DEFAULT_PAUSE_MS);
-      if (begin(registry, forMs, "limited")) tell({ registry, forMs, cause: "limited" });
-    } else if (hasCode(error, "ERR_UPSTREAM_UNREACHABLE", "ERR_UPSTREAM_TIMEOUT")) {
-      const nowMs = clock.now();
-      if (transport.members().length === 0) return;
-      if (nowMs - (troubleMs.get(registry) ?? Number.NEGATIVE_INFINITY) < TROUBLE_MS) return;
-      troubleMs.set(registry, nowMs);
-      tell({ registry, forMs: 0, cause: "failing" });
-    }
-  }
-
-  function begin(registry: RegistryHost, forMs: number, cause: Pause["cause"]): boolean {
-    if (!pauses.begin(registry, forMs, cause, clock.now())) return false;
-    if (cause === "limited") upstream.pause(registry, forMs);
-    return true;
-  }
-
-  function tell(pause: Pick<PauseMessage, "registry" | "forMs" | "cause">): void {
-    void (async () => {
-      for (const peer of ranked(pause.registry).slice(0, TRIED + 1)) {
-        if (peer === self) {
-          spread(self, pause);
-          return;
-        }
-        try {
-          await peers.ask(peer, { type: "pause", ...pause, relayed: false });
-          return;
-        } catch (error) {
-          logger.debug({ error, peer }, "an uplink office was not told");
-        }
-      }
-    })();
-  }
-
-  /** What the office does with a member's news. */
-  function spread(
-    from: PeerIdString,
-    { registry, forMs, cause }: Parameters<typeof tell>[0],
-  ): void {
-    const members = transport.members();
-    const length =
-      cause === "limited" ? forMs : pauses.failing(registry, from, members.length + 1, clock.now());
-    if (length === undefined) return;
-    // What this member has found out by itself has begun here already.
-    if (!begin(registry, length, cause) && from !== self) return;
-    logger.warn({ registry, forMs: length, cause }, "the site leaves a registry alone for a while");
-    for (const peer of members)
-      if (peer !== from || cause === "failing")
-        send(peer, { type: "pause", registry, forMs: length, cause, relayed: true });
   }
 
   function send(peer: PeerIdString, message: PauseMessage | LimitsMessage): void {
@@ -220,14 +115,12 @@ export function createUplink(components: UplinkComponents, configured: UplinkLim
       .catch((error: unknown) => logger.debug({ error, peer }, "a limit was not told"));
   }
 
-  // -- The registries
-
   async function asking<T>(repository: Repository, question: () => Promise<T>): Promise<T> {
-    check(repository.registry);
+    pauses.check(repository.registry);
     try {
       return await question();
     } catch (error) {
-      note(repository.registry, error);
+      pauses.note(repository.registry, error);
       throw error;
     }
   }
@@ -245,7 +138,7 @@ export function createUplink(components: UplinkComponents, configured: UplinkLim
       const paced = { upstream: { blob: guarded }, pacer };
       return await openPaced(paced, repository, digest, options, (error) => {
         leave();
-        note(registry, error);
+        pauses.note(registry, error);
       });
     } catch (error) {
       leave();
@@ -288,16 +181,15 @@ export function createUplink(components: UplinkComponents, configured: UplinkLim
       for (const peer of transport.members()) send(peer, message);
       renew();
     },
-    mayAsk: (registry) => pauses.of(registry, clock.now()) === undefined,
+    mayAsk: pauses.mayAsk,
     answer(from, request) {
       switch (request.type) {
         case "uplink": {
-          const amount = grant(from, request.office, request.want, request.holds);
+          const amount = offices.grant(from, request.office, request.want, request.holds);
           return { type: "uplinked", amount };
         }
         case "pause":
-          if (request.relayed) begin(request.registry, request.forMs, request.cause);
-          else spread(from, request);
+          pauses.hear(from, request);
           return { type: "done" };
         case "limits":
           heard(from, request);
@@ -307,40 +199,15 @@ export function createUplink(components: UplinkComponents, configured: UplinkLim
     memberUp(peer) {
       const message = limits.tell();
       if (message !== undefined) send(peer, message);
-      for (const { registry, leftMs, cause } of pauses.list(clock.now())) {
-        // Of those who were there before, the first in rank tells the newcomer.
-        const told = ranked(registry).filter((member) => member !== peer)[0] === self;
-        const forMs = Math.ceil(leftMs);
-        if (told) send(peer, { type: "pause", registry, forMs, cause, relayed: true });
-      }
+      pauses.memberUp(peer);
     },
     memberDown(peer) {
       limits.forget(peer);
-      lastDownMs = clock.now();
-      for (const shares of offices.values()) {
-        shares.drop(peer);
-        shares.takeOver(clock.now());
-      }
+      offices.memberDown(peer);
     },
     [Symbol.dispose]() {
       line[Symbol.dispose]();
       for (const { allowance } of gates.values()) allowance[Symbol.dispose]();
     },
   };
-}
-
-function pausedError(registry: RegistryHost, { leftMs, cause }: Pause): CodedError {
-  const seconds = Math.ceil(leftMs / 1000);
-  const details = { registry, retryAfterMs: Math.ceil(leftMs), paused: true };
-  return cause === "limited"
-    ? new CodedError(
-        "ERR_UPSTREAM_RATE_LIMITED",
-        `${registry} has asked this site for a pause; it may be asked again in ${seconds} s, and a login often raises its limit`,
-        { details },
-      )
-    : new CodedError(
-        "ERR_UPSTREAM_UNREACHABLE",
-        `${registry} could not be reached by several machines of this site; it is asked again in ${seconds} s; look at the way to it`,
-        { details },
-      );
 }
