@@ -1,4 +1,4 @@
-import { makeRoom } from "@shoal/runtime";
+import { keepNewest } from "@shoal/runtime";
 import { pieceGeometry } from "@shoal/store";
 import { createAuditOffice, type AuditOffice } from "./audit.ts";
 import { formatOrders, parseReport } from "./dispute.ts";
@@ -41,8 +41,7 @@ export function createAudits(components: {
       const report = parseReport(pieceCount, dispute ?? { ...quiet, findings: [] }, findings);
       if (report === undefined) return undefined;
       const office = offices.get(key) ?? createAuditOffice({ random, doubt });
-      makeRoom(offices, MOST_OFFICES);
-      offices.set(key, office);
+      keepNewest(offices, key, office, MOST_OFFICES);
       return formatOrders(office.sync(from, report, nowMs));
     },
   };

@@ -12,7 +12,11 @@ import {
 import { CodedError, noMetrics, silentLogger, systemClock } from "@shoal/runtime";
 import { createMemoryStore, type Store } from "@shoal/store";
 import type { Upstream } from "@shoal/upstream";
+import { createManualClock } from "@shoal/runtime/testing";
+import { createDirectory, type Directory } from "../src/directory.ts";
 import { createSwarm, type PeerTransport, type Swarm, type SwarmInit } from "../src/index.ts";
+import { testPeerId } from "../src/testing.ts";
+import type { PeerIdString } from "../src/transport.ts";
 
 export const repository: Repository = parseReference("registry.test/app").repository;
 export const tag = "v1" as Tag;
@@ -140,6 +144,22 @@ export async function createMember(
       await swarm[Symbol.asyncDispose]();
     },
   };
+}
+
+/** The directory of a member with an empty store, among others that answer `done` to all. */
+export function createTestDirectory(members: readonly PeerIdString[]): Directory {
+  const done = async (): Promise<never> => ({ type: "done" }) as never;
+  return createDirectory({
+    transport: { self: testPeerId("self"), members: () => [...members] },
+    peers: { ask: done, block: done, prepare() {} },
+    store: createMemoryStore(),
+    clock: createManualClock(),
+    random: () => 0.5,
+    audits: { sync: async () => undefined },
+    conduct: { mayLease: () => true, trusts: () => true },
+    logger: silentLogger,
+    gives: () => true,
+  });
 }
 
 /** Reads all of a blob through a member. */
