@@ -1,31 +1,7 @@
 import type { LookupFunction } from "node:net";
-import {
-  type Digest,
-  digestAlgorithm,
-  digestOf,
-  isDigest,
-  isSchema1,
-  MANIFEST_ACCEPT,
-  MAX_MANIFEST_BYTES,
-  parseRegistryHost,
-  type Repository,
-  schema1Digest,
-  type Tag,
-} from "@shoal/oci";
-import {
-  type AbortOptions,
-  type Clock,
-  CodedError,
-  type Logger,
-  type MetricsRegister,
-} from "@shoal/runtime";
-import {
-  innerMediaType,
-  manifestTooLarge,
-  readHead,
-  refuseEncoding,
-  refusePage,
-} from "./answers.ts";
+import { digestAlgorithm, digestOf, parseRegistryHost } from "@shoal/oci";
+import type { AbortOptions, Clock, Logger, MetricsRegister } from "@shoal/runtime";
+import { readDocument, readHead, readManifest, refuseEncoding, refusePage } from "./answers.ts";
 import { createAuthorizer } from "./authorization.ts";
 import { createBackOff } from "./back-off.ts";
 import { openBlob } from "./blob.ts";
@@ -33,10 +9,10 @@ import { createCertificates } from "./certificates.ts";
 import { createConnections, type UpstreamTimeouts } from "./connections.ts";
 import { anonymous, type Credentials } from "./credentials.ts";
 import { isTransient } from "./failures.ts";
-import { nextPageQuery } from "./link.ts";
 import { createUpstreamMetrics, type RequestOutcome } from "./metrics.ts";
-import { contentLength, headerOf, mediaTypeOf, readAll, type WireResponse } from "./receiver.ts";
 import { createProxyChoice } from "./proxy.ts";
+import { blobQuestion, manifestQuestion, referrersQuestion, tagsQuestion } from "./questions.ts";
+import { headerOf, type WireResponse } from "./receiver.ts";
 import {
   at,
   createRegistryRequests,
@@ -47,13 +23,7 @@ import { type RetryPolicy, withRetries } from "./retry.ts";
 import type { RegistrySettings } from "./settings.ts";
 import { createSources } from "./sources.ts";
 import { createTokens, type SendToTokenServer } from "./tokens.ts";
-import type {
-  ManifestOptions,
-  Upstream,
-  UpstreamDocument,
-  UpstreamHead,
-  UpstreamManifest,
-} from "./types.ts";
+import type { Upstream, UpstreamHead } from "./types.ts";
 
 export interface UpstreamComponents {
   readonly clock: Clock;
@@ -88,10 +58,6 @@ export interface UpstreamInit {
   /** Tries of requests whose connection breaks or whose answer is a 5xx, and the first wait. @default 3 tries, 200 ms */
   readonly retry?: RetryPolicy | undefined;
 }
-
-const MAX_DOCUMENT_BYTES = 8 * 1024 * 1024;
-/** Registries that know no HEAD answer so; the caller asks with GET. */
-const NO_HEAD = [400, 405, 501];
 
 /**
  * A client of registries. Makes no connection until it is asked something; disposing closes all.
@@ -163,98 +129,44 @@ export function createUpstream(components: UpstreamComponents, init: UpstreamIni
     return true;
   }
   /** Puts a question to the registry's sources until one has answered it, and to all of them again. */
-  async function retrying<Result>(
+  async function asked<Answer>(
     question: RegistryQuestion,
-    attempt: (request: RegistryRequest) => Promise<Result>,
+    read: (request: RegistryRequest, response: WireResponse) => Answer | Promise<Answer>,
     options: AbortOptions,
-  ): Promise<Result> {
-    const once = async (): Promise<Result> =>
+  ): Promise<Answer> {
+    const once = async (): Promise<Answer> =>
       await sources.ask(
         question.repository,
-        async (target) => await attempt(at(target, question)),
+        async (target) => {
+          const request = at(target, question);
+          return await read(request, await requests.send(request, options));
+        },
         options,
       );
     return await withRetries({ clock, random }, policy, retryable, once, options);
   }
-  async function head(question: RegistryQuestion, options: AbortOptions): Promise<UpstreamHead> {
-    const answer = async (request: RegistryRequest): Promise<UpstreamHead> => {
-      const response = await requests.send(request, options);
-      if (question.kind === "manifest_head") refusePage(request, response);
-      return readHead(response);
-    };
-    return await retrying(question, answer, options);
-  }
-  async function document(
-    question: RegistryQuestion,
-    options: AbortOptions,
-  ): Promise<UpstreamDocument> {
-    const answer = async (request: RegistryRequest): Promise<UpstreamDocument> => {
-      const response = await requests.send(request, options);
-      refuseEncoding(request, response);
-      refusePage(request, response);
-      const bytes = await readAll(
-        response.body,
-        MAX_DOCUMENT_BYTES,
-        () =>
-          new CodedError(
-            "ERR_UPSTREAM_TOO_LONG",
-            `${request.endpoint.registry} sent more than ${MAX_DOCUMENT_BYTES} bytes of ${request.subject}; ask for it in pages with n=`,
-            { details: { registry: request.endpoint.registry } },
-          ),
-      );
-      const nextQuery = nextPageQuery(headerOf(response.headers, "link"));
-      const filtersApplied = headerOf(response.headers, "oci-filters-applied");
-      return {
-        mediaType: mediaTypeOf(response.headers) ?? "application/json",
-        bytes,
-        ...(nextQuery === undefined ? {} : { nextQuery }),
-        ...(filtersApplied === undefined ? {} : { filtersApplied }),
-      };
-    };
-    return await retrying(question, answer, options);
-  }
 
   return {
     async headManifest(repository, name, options = {}) {
-      return await head(manifestRequest("HEAD", repository, name, options), options);
+      const question = manifestQuestion("HEAD", repository, name, options.accept);
+      const read = (request: RegistryRequest, response: WireResponse): UpstreamHead => {
+        refusePage(request, response);
+        return readHead(response);
+      };
+      return await asked(question, read, options);
     },
     async manifest(repository, name, options = {}) {
-      const question = manifestRequest("GET", repository, name, options);
-      const answer = async (request: RegistryRequest): Promise<UpstreamManifest> => {
-        const response = await requests.send(request, options);
-        refuseEncoding(request, response);
-        refusePage(request, response);
-        const tooLarge = (): CodedError => manifestTooLarge(request);
-        if ((contentLength(response.headers) ?? 0) > MAX_MANIFEST_BYTES) {
-          response.body.close();
-          throw tooLarge();
-        }
-        const bytes = await readAll(response.body, MAX_MANIFEST_BYTES, tooLarge);
-        const mediaType = mediaTypeOf(response.headers) ?? innerMediaType(bytes);
-        const digestBy = isSchema1(mediaType) ? schema1Digest : digestOf;
-        const told = headerOf(response.headers, "docker-content-digest") ?? "";
-        const expected = isDigest(name) ? name : isDigest(told) ? told : undefined;
-        if (expected !== undefined && digestBy(bytes, digestAlgorithm(expected)) !== expected)
-          throw new CodedError(
-            "ERR_DIGEST_MISMATCH",
-            `${repository.registry} sent other bytes for ${request.subject} than those of ${expected}; try again, and distrust what stands before it if it stays so`,
-            { details: { registry: repository.registry, digest: expected } },
-          );
-        const digest = digestBy(bytes, isDigest(name) ? digestAlgorithm(name) : "sha256");
-        return { digest, mediaType, bytes };
-      };
-      return await retrying(question, answer, options);
+      const question = manifestQuestion("GET", repository, name, options.accept);
+      const wanted = { registry: repository.registry, name };
+      return await asked(
+        question,
+        async (request, response) => await readManifest(request, response, wanted),
+        options,
+      );
     },
     async headBlob(repository, digest, options = {}) {
-      const question: RegistryQuestion = {
-        repository,
-        kind: "blob_head",
-        method: "HEAD",
-        path: `blobs/${digest}`,
-        subject: `blob ${digest} of ${repository.name}`,
-        pass: NO_HEAD,
-      };
-      const answer = await head(question, options);
+      const question = blobQuestion("HEAD", repository, digest);
+      const answer = await asked(question, (_request, response) => readHead(response), options);
       // Some registries give every HEAD the length of its own empty body.
       if (answer.sizeBytes !== 0 || digest === digestOf(new Uint8Array(), digestAlgorithm(digest)))
         return answer;
@@ -262,13 +174,6 @@ export function createUpstream(components: UpstreamComponents, init: UpstreamIni
       return rest;
     },
     async blob(repository, digest, options = {}) {
-      const question: RegistryQuestion = {
-        repository,
-        kind: "blob",
-        method: "GET",
-        path: `blobs/${digest}`,
-        subject: `blob ${digest} of ${repository.name}`,
-      };
       const guarded = {
         async send(sent: RegistryRequest, sendOptions: AbortOptions): Promise<WireResponse> {
           const response = await requests.send(sent, sendOptions);
@@ -279,7 +184,7 @@ export function createUpstream(components: UpstreamComponents, init: UpstreamIni
       return await openBlob(
         { clock, random, requests: guarded, sources },
         policy,
-        question,
+        blobQuestion("GET", repository, digest),
         digest,
         options,
       );
@@ -287,51 +192,13 @@ export function createUpstream(components: UpstreamComponents, init: UpstreamIni
     confirm: sources.confirm,
     reject: sources.reject,
     async tags(repository, query, options = {}) {
-      const question: RegistryQuestion = {
-        repository,
-        kind: "tags",
-        method: "GET",
-        path: withQuery("tags/list", query),
-        subject: `tags of ${repository.name}`,
-      };
-      return await document(question, options);
+      return await asked(tagsQuestion(repository, query), readDocument, options);
     },
     async referrers(repository, digest, query, options = {}) {
-      const question: RegistryQuestion = {
-        repository,
-        kind: "referrers",
-        method: "GET",
-        path: withQuery(`referrers/${digest}`, query),
-        headers: { accept: "application/vnd.oci.image.index.v1+json" },
-        subject: `referrers of ${digest} in ${repository.name}`,
-      };
-      return await document(question, options);
+      return await asked(referrersQuestion(repository, digest, query), readDocument, options);
     },
     pause: (registry, forMs) => backOff.pause(registry, forMs),
     health: () => backOff.health(),
     [Symbol.asyncDispose]: () => connections[Symbol.asyncDispose](),
   };
-}
-
-function manifestRequest(
-  method: "GET" | "HEAD",
-  repository: Repository,
-  name: Tag | Digest,
-  options: ManifestOptions,
-): RegistryQuestion {
-  const wanted = (options.accept ?? []).filter((type) => !type.trim().startsWith("*/*"));
-  const accept = wanted.length > 0 ? wanted : MANIFEST_ACCEPT;
-  return {
-    repository,
-    kind: method === "GET" ? "manifest" : "manifest_head",
-    method,
-    path: `manifests/${name}`,
-    headers: { accept: accept.join(", ") },
-    subject: `manifest ${name} of ${repository.name}`,
-    ...(method === "HEAD" ? { pass: NO_HEAD } : {}),
-  };
-}
-
-function withQuery(path: string, query: URLSearchParams): string {
-  return query.size === 0 ? path : `${path}?${query.toString()}`;
 }
