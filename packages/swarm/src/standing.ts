@@ -1,23 +1,19 @@
-import { type Clock, CodedError } from "@shoal/runtime";
+import { type Clock, CodedError, hasCode } from "@shoal/runtime";
+import { isFinal } from "@shoal/upstream";
 
 const FIRST_REST_MS = 250;
 const LONGEST_REST_MS = 5000;
 /** Failures in a row, without a piece between them, after which the registry is given up for this blob. */
 const MAX_FAILURES = 3;
 
-/** Failures that the next try would only repeat. */
-const DEFINITIVE = new Set<string>([
-  "ERR_UPSTREAM_NOT_FOUND",
-  "ERR_UPSTREAM_UNAUTHORIZED",
-  "ERR_UPSTREAM_DENIED",
+/** Failures that the next try would only repeat, beside the registry's final answers. */
+const DEFINITIVE = [
   "ERR_UPSTREAM_UNKNOWN_HOST",
   "ERR_UPSTREAM_TLS",
-  "ERR_UPSTREAM_NOT_A_REGISTRY",
-  "ERR_UPSTREAM_TOO_LONG",
   "ERR_UPSTREAM_FORBIDDEN_ADDRESS",
   "ERR_UPSTREAM_REDIRECT",
   "ERR_BLOB_SIZE",
-]);
+] as const;
 
 /** Whether, and from when, this machine may ask the upstream for one blob. */
 export interface FetchStanding {
@@ -55,17 +51,11 @@ export function createFetchStanding(clock: Clock): FetchStanding {
         return;
       }
       failures += 1;
-      if (isDefinitive(error) || failures >= MAX_FAILURES) over = true;
+      if (isFinal(error) || hasCode(error, ...DEFINITIVE) || failures >= MAX_FAILURES) over = true;
       const restMs = Math.min(LONGEST_REST_MS, FIRST_REST_MS * 2 ** (failures - 1));
       restUntilMs = clock.now() + (retryAfterMs(error) ?? restMs);
     },
   };
-}
-
-/** Whether the next try would fail as this one has: a copy that ends early at the registry is one, too. */
-function isDefinitive(error: unknown): boolean {
-  if (!(error instanceof CodedError)) return false;
-  return DEFINITIVE.has(error.code) || error.details["endsHere"] === true;
 }
 
 function retryAfterMs(error: unknown): number | undefined {

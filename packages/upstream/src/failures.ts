@@ -165,6 +165,22 @@ export function isTransient(error: unknown): error is CodedError {
   return error.code === "ERR_UPSTREAM_STATUS" && typeof status === "number" && status >= 500;
 }
 
+/** Whether the registry has answered for good about one blob: the next try through it would fail as well. */
+export function isFinal(error: unknown): boolean {
+  return (
+    hasCode(
+      error,
+      "ERR_UPSTREAM_NOT_FOUND",
+      "ERR_UPSTREAM_UNAUTHORIZED",
+      "ERR_UPSTREAM_DENIED",
+      "ERR_UPSTREAM_NOT_A_REGISTRY",
+      "ERR_UPSTREAM_TOO_LONG",
+    ) ||
+    // Its copy ends early.
+    (error instanceof CodedError && error.details["endsHere"] === true)
+  );
+}
+
 /** Whether a failure says nothing about what was asked for: the registry may answer otherwise in a while. */
 export function isPassing(error: unknown): boolean {
   return hasCode(

@@ -27,7 +27,7 @@ export {
 } from "./credentials.ts";
 export { createEnvironmentCredentials, firstOf } from "./environment-credentials.ts";
 export { isReadOverTls } from "./endpoints.ts";
-export { isPassing } from "./failures.ts";
+export { isFinal, isPassing } from "./failures.ts";
 export { createUpstreamMetrics, type UpstreamMetrics } from "./metrics.ts";
 export { createOwnAccess, type OwnAccess } from "./own-access.ts";
 export type { PullLimit } from "./pull-limit.ts";

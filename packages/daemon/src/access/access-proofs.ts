@@ -5,12 +5,12 @@ import {
   type Clock,
   createCoalescer,
   hasCode,
-  limitTime,
   type Logger,
   keepNewest,
 } from "@shoal/runtime";
 import type { RecordTable, Store } from "@shoal/store";
-import { isPassing, type Upstream } from "@shoal/upstream";
+import type { Upstream } from "@shoal/upstream";
+import { askOrFallBack } from "../fall-back.ts";
 import { askFor, type Subject } from "./subject.ts";
 
 export interface AccessProofsInit {
@@ -41,8 +41,6 @@ interface Proof {
 }
 
 const MOST = 10_000;
-/** With a proof to fall back to, the registry has this long. Milliseconds. */
-const FALLBACK_MS = 8000;
 /** Out of reach, it is not asked again for this long. Milliseconds. */
 const REST_MS = 10_000;
 const REFUSALS = [
@@ -131,16 +129,16 @@ export async function loadAccessProofs(
       last?.name === undefined ? [] : [{ kind: "manifest", name: last.name }];
     const subjects = wanted.kind === "manifest" ? [wanted, ...known] : [...known, wanted];
     const isWithin = last !== undefined && Math.abs(clock.wallNow() - last.atMs) <= init.graceMs;
-    using limit = isWithin ? limitTime(clock, FALLBACK_MS, signal) : undefined;
-    try {
-      await ask(repository, subjects, { signal: limit?.signal ?? signal });
-    } catch (error) {
-      signal.throwIfAborted();
-      const isOutOfReach = isPassing(error) || limit?.signal.aborted === true;
-      if (!isOutOfReach || !isWithin) throw error;
+    const useOlder = (error: unknown): void => {
       rest(key, Math.min(REST_MS, init.provenMs));
       logger.info({ error, repository: key }, "an older proof of access has to do");
-    }
+    };
+    await askOrFallBack(
+      clock,
+      async (limited) => await ask(repository, subjects, { signal: limited }),
+      isWithin ? useOlder : undefined,
+      signal,
+    );
   }
 
   return {

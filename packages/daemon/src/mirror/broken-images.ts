@@ -8,6 +8,7 @@ import {
   makeRoom,
 } from "@shoal/runtime";
 import type { Swarm } from "@shoal/swarm";
+import { isFinal } from "@shoal/upstream";
 import { BodyCut } from "./body.ts";
 import type { Sizes } from "./sizes.ts";
 
@@ -19,17 +20,6 @@ const JUST_NOW_MS = 2000;
 const TRY_MS = 15_000;
 const MAX_BLOBS = 1000;
 const MAX_LINKS = 20_000;
-
-/** Failures of a registry's blob that say that the next try through it would fail as well. */
-const DEFINITIVE = new Set<string>([
-  "ERR_UPSTREAM_NOT_FOUND",
-  "ERR_UPSTREAM_UNAUTHORIZED",
-  "ERR_UPSTREAM_DENIED",
-  "ERR_UPSTREAM_NOT_A_REGISTRY",
-  "ERR_UPSTREAM_ENCODING",
-  "ERR_UPSTREAM_TOO_LONG",
-  "ERR_BLOB_SIZE",
-]);
 
 /**
  * Images of which a blob could not be had lately. Podman's family and CRI-O ask nobody else for the blobs of a
@@ -166,8 +156,8 @@ export function createBrokenImages(components: {
   };
 }
 
-/** Wrong bytes and early ends count where they were the registry's: of members', the next try gets others. */
-function isDefinitive({ code, details }: CodedError): boolean {
-  if (code === "ERR_DIGEST_MISMATCH") return details["registry"] !== undefined;
-  return DEFINITIVE.has(code) || details["endsHere"] === true;
+/** Whether the next try would fail as well. Wrong bytes count where they were the registry's: members give others. */
+function isDefinitive(error: CodedError): boolean {
+  if (error.code === "ERR_DIGEST_MISMATCH") return error.details["registry"] !== undefined;
+  return isFinal(error) || hasCode(error, "ERR_UPSTREAM_ENCODING", "ERR_BLOB_SIZE");
 }

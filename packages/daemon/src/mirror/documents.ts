@@ -1,6 +1,7 @@
 import { type Digest, formatRepository, type Repository } from "@shoal/oci";
-import { type AbortOptions, type Clock, createCoalescer, limitTime } from "@shoal/runtime";
+import { type AbortOptions, type Clock, createCoalescer } from "@shoal/runtime";
 import { isPassing, type Upstream, type UpstreamDocument } from "@shoal/upstream";
+import { askOrFallBack } from "../fall-back.ts";
 
 export interface DocumentsInit {
   /** An answer serves others for this long. Milliseconds. */
@@ -32,8 +33,6 @@ export interface Documents {
 const MAX_BYTES = 16 * 1024 * 1024;
 /** What an entry takes beside its key and its body. Queries are the client's to choose, and many. */
 const ENTRY_BYTES = 1024;
-/** With something to fall back to, the registry has this long. Milliseconds. */
-const FALLBACK_MS = 8000;
 
 export function createDocuments(
   components: { readonly upstream: Pick<Upstream, "tags" | "referrers">; readonly clock: Clock },
@@ -67,17 +66,20 @@ export function createDocuments(
     const known = kept.get(key);
     const ageMs = known === undefined ? Number.POSITIVE_INFINITY : clock.now() - known.atMs;
     const mayServe = known !== undefined && ageMs <= init.staleMaxMs;
-    using limit = mayServe ? limitTime(clock, FALLBACK_MS, signal) : undefined;
     try {
-      const document = await ask(limit?.signal ?? signal);
-      keep(key, document);
-      return { ...document, ageMs: 0, stale: false };
+      return await askOrFallBack<Document>(
+        clock,
+        async (limited) => {
+          const document = await ask(limited);
+          keep(key, document);
+          return { ...document, ageMs: 0, stale: false };
+        },
+        mayServe ? () => ({ ...known.document, ageMs, stale: true }) : undefined,
+        signal,
+      );
     } catch (error) {
-      signal.throwIfAborted();
-      const passing = isPassing(error) || limit?.signal.aborted === true;
-      if (passing && mayServe) return { ...known.document, ageMs, stale: true };
       // What the registry denies now is not given out of memory later.
-      if (!passing) drop(key);
+      if (!signal.aborted && !isPassing(error)) drop(key);
       throw error;
     }
   }
