@@ -1,36 +1,19 @@
 import { mkdir } from "node:fs/promises";
-import { homedir } from "node:os";
 import { join } from "node:path";
-import type { ApiEvent } from "@shoal/api";
-import { createNetwork, loadIdentity, type Network, siteOf } from "@shoal/network";
+import { createNetwork, loadIdentity, siteOf } from "@shoal/network";
 import { CodedError, type Logger, systemClock } from "@shoal/runtime";
 import { openFileStore } from "@shoal/store";
 import { createSwarm, type Swarm } from "@shoal/swarm";
-import {
-  certificateFolders,
-  createAuthFileCredentials,
-  createCredentialHelpers,
-  createEnvironmentCredentials,
-  createUpstream,
-  describeLogins,
-  firstOf,
-  isReadOverTls,
-} from "@shoal/upstream";
+import { createUpstream, isReadOverTls } from "@shoal/upstream";
 import { passedSockets } from "./activation.ts";
 import { createAccess } from "./access/access.ts";
-import { recordLimits, refusedHost, startAudit } from "./audit/audit.ts";
+import { refusedHost, startAudit } from "./audit/audit.ts";
 import { recordStore } from "./audit/store-events.ts";
 import { auditedUpstream } from "./audit/guarded-upstream.ts";
-import { createRoutes } from "./api/routes.ts";
-import { startApiServer } from "./api/server.ts";
-import { createSiteRoutes } from "./api/site-routes.ts";
-import { createStoreRoutes } from "./api/store-routes.ts";
-import { groupIdOf, SOCKET_GROUP } from "./api/socket-group.ts";
+import { openApi } from "./api/open-api.ts";
 import type { Configuration, Environment } from "./configuration.ts";
-import { listImages } from "./images.ts";
-import { createKeptImages } from "./kept-images.ts";
 import { listenHttp } from "./listening.ts";
-import { changeLimits, configuredLimits, limitsOf } from "./limits.ts";
+import { configuredLimits } from "./limits.ts";
 import { localOnly } from "./local-only.ts";
 import { createClientSightings } from "./mirror/clients.ts";
 import { createDocuments } from "./mirror/documents.ts";
@@ -39,15 +22,15 @@ import { answerMetrics } from "./metrics-page.ts";
 import { createMirrorMetrics } from "./mirror/metrics.ts";
 import { createMirror } from "./mirror/mirror.ts";
 import { createPrometheusRegister } from "./prometheus.ts";
-import { createPulls, type Pulls } from "./pulls.ts";
+import { createPulls } from "./pulls.ts";
 import { createRefetching } from "./refetching.ts";
 import { createShareRules } from "./share-rules.ts";
 import { openSiteParts } from "./site/site-parts.ts";
 import { initialToken } from "./site-membership.ts";
-import { peersOf, type StatusSources, statusOf } from "./status.ts";
 import { storeRoom } from "./store-room.ts";
 import { createTraffic } from "./traffic.ts";
 import { createUnfinishedPulls } from "./unfinished-pulls.ts";
+import { upstreamSettings } from "./upstream-settings.ts";
 import { VERSION } from "./version.ts";
 import type { Places } from "./welcome.ts";
 
@@ -97,24 +80,10 @@ export async function startDaemon(
   const siteParts = await openSiteParts({ store, clock, logger, audit }, configuration);
   const { tokenFile, record } = siteParts;
   const token = await initialToken({ logger }, tokenFile, environment.env, record);
-  const homeDir = environment.env["HOME"] ?? homedir();
-  const authFiles = { env: environment.env, homeDir, uid: environment.uid };
-  const helpers = createCredentialHelpers(
-    { clock, logger },
-    { allowed: configuration.upstream.credentialHelpers, env: environment.env },
+  const { init: upstreamInit, logins } = upstreamSettings(
+    { clock, logger, environment, configurationFile: components.configurationFile },
+    configuration,
   );
-  const upstreamInit = {
-    userAgent: `shoal/${VERSION}`,
-    registries: configuration.registries,
-    allowPrivate: configuration.upstream.allowPrivate,
-    configurationFile: components.configurationFile,
-    proxyEnvironment: environment.env,
-    certificateFolders: certificateFolders({ env: environment.env, homeDir }),
-    credentials: firstOf(
-      createEnvironmentCredentials({ logger }, environment.env),
-      createAuthFileCredentials({ logger, helpers }, authFiles),
-    ),
-  };
   const plainUpstream = stack.use(createUpstream({ clock, logger, metrics, random }, upstreamInit));
   const upstream = auditedUpstream(plainUpstream, audit);
   const shareOf = createShareRules(configuration.share);
@@ -223,21 +192,6 @@ export async function startDaemon(
       },
     ),
   );
-  const sources: StatusSources = {
-    configuration,
-    store,
-    upstream,
-    network,
-    swarm,
-    site,
-    traffic,
-    clients,
-    audit,
-    minFreeBytes: room.minFreeBytes,
-    logins: async () => await describeLogins(helpers, authFiles),
-    startedAt: new Date(clock.wallNow()).toISOString(),
-    mirrorAddresses: () => mirrorListening.addresses,
-  };
   const metricsListening = stack.use(
     await listenHttp(
       localOnly(
@@ -253,32 +207,24 @@ export async function startDaemon(
     ),
   );
   stack.use(
-    await startApiServer({
-      socketPath: configuration.socket,
-      groupId: await socketGroupId(components),
+    await openApi({
+      configuration,
+      store,
+      upstream,
+      network,
+      swarm,
+      site,
+      office,
+      pulls,
+      traffic,
+      clients,
+      audit,
+      minFreeBytes: room.minFreeBytes,
+      logins,
+      startedAt: new Date(clock.wallNow()).toISOString(),
+      mirrorAddresses: () => mirrorListening.addresses,
+      environment,
       logger,
-      onRefused: refusedHost(audit, "api"),
-      events: {
-        on: (listener) => subscribe({ pulls, network }, listener),
-        pull: (id) => pulls.get(id),
-      },
-      routes: [
-        ...createRoutes({
-          pulls,
-          status: async () => await statusOf(sources),
-          peers: () => peersOf(sources),
-          limits: () => limitsOf(swarm),
-          setLimits(change) {
-            changeLimits(swarm, change);
-            recordLimits(audit, change);
-          },
-          images: async () => await listImages(store),
-          token: async () => await site.token(),
-          join: async (request) => await site.join(request),
-        }),
-        ...createSiteRoutes(office),
-        ...createStoreRoutes({ store, kept: createKeptImages(store), logger }),
-      ],
     }),
   );
 
@@ -302,18 +248,6 @@ export async function startDaemon(
   };
 }
 
-/** Root's daemon is for the members of a group; anybody's own is their own. */
-async function socketGroupId({
-  logger,
-  environment,
-}: DaemonComponents): Promise<number | undefined> {
-  if (environment.uid !== 0) return undefined;
-  const groupId = await groupIdOf(SOCKET_GROUP);
-  if (groupId === undefined)
-    logger.info({ group: SOCKET_GROUP }, "there is no such group; the API is for root alone");
-  return groupId;
-}
-
 async function makeStateFolder(path: string): Promise<void> {
   try {
     await mkdir(path, { recursive: true, mode: 0o700 });
@@ -325,15 +259,4 @@ async function makeStateFolder(path: string): Promise<void> {
       { cause, details: { path } },
     );
   }
-}
-
-function subscribe(
-  { pulls, network }: { readonly pulls: Pulls; readonly network: Network },
-  listener: (event: ApiEvent) => void,
-): Disposable {
-  const stack = new DisposableStack();
-  stack.use(pulls.onChange((pull) => listener({ type: "pull", pull })));
-  stack.use(network.on("memberUp", (peer) => listener({ type: "peer-up", peer })));
-  stack.use(network.on("memberDown", (peer) => listener({ type: "peer-down", peer })));
-  return stack;
 }
