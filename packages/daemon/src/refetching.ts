@@ -1,5 +1,5 @@
 import { type Digest, parseReference, type Repository } from "@shoal/oci";
-import { type Clock, type Logger, sleep } from "@shoal/runtime";
+import { type Clock, createTurns, type Logger, sleep } from "@shoal/runtime";
 import type { FileStore } from "@shoal/store";
 import type { Swarm } from "@shoal/swarm";
 
@@ -20,7 +20,7 @@ export function createRefetching(components: RefetchingComponents): AsyncDisposa
   const { signal } = stopped;
   const manifests = store.table<unknown>("manifests");
   const waiting = new Set<Promise<void>>();
-  let last: Promise<void> = Promise.resolve();
+  const inTurn = createTurns();
 
   async function sourceOf(digest: Digest): Promise<Repository | undefined> {
     const [image] = await store.imagesNaming(digest);
@@ -39,12 +39,8 @@ export function createRefetching(components: RefetchingComponents): AsyncDisposa
   }
 
   /** @returns whether it is here, or will never be */
-  async function fetchInTurn(digest: Digest): Promise<boolean> {
-    const before = last;
-    const turn = Promise.withResolvers<void>();
-    last = turn.promise;
+  async function tryToFetch(digest: Digest): Promise<boolean> {
     try {
-      await before;
       signal.throwIfAborted();
       const repository = await sourceOf(digest);
       if (repository === undefined) {
@@ -57,17 +53,15 @@ export function createRefetching(components: RefetchingComponents): AsyncDisposa
     } catch (error) {
       if (!signal.aborted) logger.warn({ error, digest }, "what has rotted could not be fetched");
       return false;
-    } finally {
-      turn.resolve();
     }
   }
 
   async function refetch(digest: Digest): Promise<void> {
     for (const retryMs of RETRIES_MS) {
-      if (await fetchInTurn(digest)) return;
+      if (await inTurn(async () => await tryToFetch(digest))) return;
       await sleep(clock, retryMs, { signal });
     }
-    await fetchInTurn(digest);
+    await inTurn(async () => await tryToFetch(digest));
   }
 
   const listening = store.on("rotted", ({ digest }) => {

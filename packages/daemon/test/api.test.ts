@@ -1,28 +1,19 @@
 import { once } from "node:events";
 import { stat } from "node:fs/promises";
 import { connect } from "node:net";
-import { type ApiClient, createApiClient, type Pull } from "@shoal/api";
+import { createApiClient, type Pull } from "@shoal/api";
 import { createSiteToken } from "@shoal/network";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { silentLogger } from "@shoal/runtime";
 import { startDaemon } from "../src/index.ts";
-import { createTestDaemon, type TestDaemon } from "./support.ts";
+import { createTestDaemon, daemonForEach } from "./support.ts";
 
 describe("socket API", () => {
-  let daemon: TestDaemon;
-  let client: ApiClient;
-  beforeEach(async () => {
-    daemon = await createTestDaemon();
-    client = createApiClient({ socketPath: daemon.socket });
-  });
-  afterEach(async () => {
-    await client[Symbol.asyncDispose]();
-    await daemon[Symbol.asyncDispose]();
-  });
+  const t = daemonForEach();
 
   async function follow(id: string): Promise<Pull[]> {
     const states: Pull[] = [];
-    for await (const event of client.events({ pull: id })) {
+    for await (const event of t.client.events({ pull: id })) {
       if (event.type !== "pull") continue;
       states.push(event.pull);
       if (event.pull.finishedAt !== undefined) return states;
@@ -31,9 +22,9 @@ describe("socket API", () => {
   }
 
   it("pulls an image into the store, tells how it goes, and lists it", async () => {
-    const image = daemon.registry.addImage("app", "v1", [400_000, 10]);
-    const reference = `${daemon.registry.registry}/app:v1`;
-    const { id, state } = await client.startPull({ reference });
+    const image = t.daemon.registry.addImage("app", "v1", [400_000, 10]);
+    const reference = `${t.daemon.registry.registry}/app:v1`;
+    const { id, state } = await t.client.startPull({ reference });
     expect(state).toBe("resolving");
     const states = await follow(id);
     const last = states.at(-1)!;
@@ -43,35 +34,35 @@ describe("socket API", () => {
       expect(layer.state).toBe("done");
       expect(layer.fromUpstreamBytes).toBe(layer.sizeBytes);
     }
-    expect(await client.images()).toMatchObject([
+    expect(await t.client.images()).toMatchObject([
       { name: reference, digest: image.digest, complete: true },
     ]);
-    expect(await client.pulls()).toMatchObject([{ id, state: "done" }]);
-    const { traffic, store } = await client.status();
+    expect(await t.client.pulls()).toMatchObject([{ id, state: "done" }]);
+    const { traffic, store } = await t.client.status();
     expect(traffic.fromUpstreamBytes).toBe(
       last.layers.reduce((sum, layer) => sum + layer.sizeBytes, 0),
     );
     expect(store.blobs).toBe(4);
-    const again = await client.startPull({ reference });
+    const again = await t.client.startPull({ reference });
     const second = (await follow(again.id)).at(-1)!;
     for (const layer of second.layers) expect(layer.fromStoreBytes).toBe(layer.sizeBytes);
   });
 
   it("sets limits at once, for the uplink and for sending", async () => {
-    expect(await client.limits()).toEqual({});
+    expect(await t.client.limits()).toEqual({});
     const change = { uplinkBytesPerSecond: 1_000_000, lanUploadBytesPerSecond: 5_000_000 };
-    const { peerId } = await client.status();
-    expect(await client.setLimits(change)).toMatchObject({ ...change, set: { by: peerId } });
-    daemon.registry.addImage("app", "v1", [1_000_000]);
+    const { peerId } = await t.client.status();
+    expect(await t.client.setLimits(change)).toMatchObject({ ...change, set: { by: peerId } });
+    t.daemon.registry.addImage("app", "v1", [1_000_000]);
     const startedMs = performance.now();
-    const { id } = await client.startPull({ reference: `${daemon.registry.registry}/app:v1` });
+    const { id } = await t.client.startPull({ reference: `${t.daemon.registry.registry}/app:v1` });
     expect((await follow(id)).at(-1)!.state).toBe("done");
     expect(performance.now() - startedMs).toBeGreaterThan(850);
-    const none = await client.setLimits({ uplinkBytesPerSecond: null });
+    const none = await t.client.setLimits({ uplinkBytesPerSecond: null });
     expect(none).toMatchObject({ lanUploadBytesPerSecond: 5_000_000 });
     expect(none.uplinkBytesPerSecond).toBeUndefined();
     const wrong = { uplinkBytesPerSecond: -1 };
-    await expect(client.setLimits(wrong)).rejects.toMatchObject({ code: "ERR_REQUEST" });
+    await expect(t.client.setLimits(wrong)).rejects.toMatchObject({ code: "ERR_REQUEST" });
   });
 
   it("begins with the limits of the configuration", async () => {
@@ -85,17 +76,17 @@ describe("socket API", () => {
   });
 
   it("cancels a pull", async () => {
-    daemon.registry.addImage("app", "v1", [4_000_000]);
-    daemon.registry.script(({ path }) =>
+    t.daemon.registry.addImage("app", "v1", [4_000_000]);
+    t.daemon.registry.script(({ path }) =>
       path.includes("/blobs/") ? { bytesPerSecond: 200_000 } : undefined,
     );
-    const { id } = await client.startPull({ reference: `${daemon.registry.registry}/app:v1` });
-    setTimeout(() => void client.cancelPull(id), 200);
+    const { id } = await t.client.startPull({ reference: `${t.daemon.registry.registry}/app:v1` });
+    setTimeout(() => void t.client.cancelPull(id), 200);
     expect((await follow(id)).at(-1)!.state).toBe("cancelled");
   });
 
   it("tells why a pull failed", async () => {
-    const { id } = await client.startPull({ reference: `${daemon.registry.registry}/none:v1` });
+    const { id } = await t.client.startPull({ reference: `${t.daemon.registry.registry}/none:v1` });
     expect((await follow(id)).at(-1)).toMatchObject({
       state: "failed",
       error: { code: "ERR_UPSTREAM_NOT_FOUND" },
@@ -108,26 +99,26 @@ describe("socket API", () => {
     [{ reference: "" }, "ERR_REQUEST"],
     [{ reference: "alpine", more: 1 }, "ERR_REQUEST"],
   ])("refuses %j with %s", async (request, code) => {
-    await expect(client.startPull(request)).rejects.toMatchObject({ code });
+    await expect(t.client.startPull(request)).rejects.toMatchObject({ code });
   });
 
   it("knows no pull that there is not", async () => {
-    await expect(client.pull("nope")).rejects.toMatchObject({ code: "ERR_PULL_NOT_FOUND" });
-    await expect(client.cancelPull("nope")).rejects.toMatchObject({ code: "ERR_PULL_NOT_FOUND" });
-    const events = client.events({ pull: "nope" })[Symbol.asyncIterator]();
+    await expect(t.client.pull("nope")).rejects.toMatchObject({ code: "ERR_PULL_NOT_FOUND" });
+    await expect(t.client.cancelPull("nope")).rejects.toMatchObject({ code: "ERR_PULL_NOT_FOUND" });
+    const events = t.client.events({ pull: "nope" })[Symbol.asyncIterator]();
     await expect(events.next()).rejects.toMatchObject({ code: "ERR_PULL_NOT_FOUND" });
   });
 
   it("makes a site, and joins another", async () => {
-    const token = await client.token();
-    expect(await client.token()).toBe(token);
-    expect((await client.status()).swarm).not.toEqual([]);
-    await expect(client.join({ token: "shoal1-typo" })).rejects.toMatchObject({
+    const token = await t.client.token();
+    expect(await t.client.token()).toBe(token);
+    expect((await t.client.status()).swarm).not.toEqual([]);
+    await expect(t.client.join({ token: "shoal1-typo" })).rejects.toMatchObject({
       code: "ERR_TOKEN_INVALID",
     });
     await using other = await createTestDaemon();
     await using otherClient = createApiClient({ socketPath: other.socket });
-    const { site } = await client.status();
+    const { site } = await t.client.status();
     expect(await otherClient.join({ token })).toEqual({ outcome: "joined", site });
     expect(await otherClient.join({ token })).toEqual({ outcome: "already-member", site });
     expect(await otherClient.token()).toBe(token);
@@ -135,39 +126,39 @@ describe("socket API", () => {
   });
 
   it("leaves a site for another only when told to", async () => {
-    const token = await client.token();
-    const { site: left } = await client.status();
+    const token = await t.client.token();
+    const { site: left } = await t.client.status();
     const request = { token: createSiteToken() };
-    await expect(client.join(request)).rejects.toMatchObject({
+    await expect(t.client.join(request)).rejects.toMatchObject({
       code: "ERR_SITE_MEMBER",
       details: { site: left },
     });
-    expect(await client.token()).toBe(token);
-    const moved = await client.join({ ...request, replace: true });
+    expect(await t.client.token()).toBe(token);
+    const moved = await t.client.join({ ...request, replace: true });
     expect(moved).toMatchObject({ outcome: "moved", left });
-    expect(await client.status()).toMatchObject({ site: moved.site });
-    expect(await client.token()).toBe(request.token);
+    expect(await t.client.status()).toMatchObject({ site: moved.site });
+    expect(await t.client.token()).toBe(request.token);
   });
 
   it("makes one site, however many ask for its token at once", async () => {
-    const tokens = await Promise.all(Array.from({ length: 8 }, async () => await client.token()));
+    const tokens = await Promise.all(Array.from({ length: 8 }, async () => await t.client.token()));
     expect(new Set(tokens).size).toBe(1);
-    expect(await client.token()).toBe(tokens[0]);
+    expect(await t.client.token()).toBe(tokens[0]);
   });
 
   it("is for the owner and the group of its socket", async () => {
-    expect((await stat(daemon.socket)).mode & 0o777).toBe(0o660);
+    expect((await stat(t.daemon.socket)).mode & 0o777).toBe(0o660);
   });
 
   it("does not take a living daemon's socket, and replaces a dead one's", async () => {
     const environment = { env: {}, uid: 0 };
-    const configuration = { ...daemon.configuration, state: `${daemon.configuration.state}2` };
+    const configuration = { ...t.daemon.configuration, state: `${t.daemon.configuration.state}2` };
     await expect(
       startDaemon({ logger: silentLogger, environment }, configuration),
     ).rejects.toMatchObject({
       code: "ERR_SOCKET_IN_USE",
     });
-    expect((await client.status()).version).toBeTruthy();
+    expect((await t.client.status()).version).toBeTruthy();
   });
 
   it("answers junk with an error and lives on", async () => {
@@ -179,7 +170,7 @@ describe("socket API", () => {
       "GET // HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
     ]) {
       const reply = await new Promise<string>((resolve) => {
-        const socket = connect(daemon.socket);
+        const socket = connect(t.daemon.socket);
         socket.on("data", (chunk) => {
           resolve(chunk.toString());
           socket.destroy();
@@ -189,7 +180,7 @@ describe("socket API", () => {
       });
       expect(reply).toMatch(/^HTTP\/1.1 4/);
     }
-    expect((await client.status()).transfers).toBe(0);
+    expect((await t.client.status()).transfers).toBe(0);
   });
 
   it.each([
@@ -204,7 +195,7 @@ describe("socket API", () => {
     const upgrade = `connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: ${key}\r\n`;
     const begin = async (rest: string): Promise<string> =>
       await new Promise((resolve, reject) => {
-        const socket = connect(daemon.socket);
+        const socket = connect(t.daemon.socket);
         socket.once("data", (chunk) => {
           resolve(chunk.toString().slice(9, 12));
           socket.destroy();
@@ -220,7 +211,7 @@ describe("socket API", () => {
   it("outlives a listener that breaks off in the handshake", async () => {
     for (let round = 0; round < 20; round++)
       await new Promise<void>((resolve) => {
-        const socket = connect(daemon.socket, () => {
+        const socket = connect(t.daemon.socket, () => {
           socket.write(
             "GET /v1/events?pull=none HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
             () => socket.destroy(),
@@ -228,7 +219,7 @@ describe("socket API", () => {
         });
         socket.once("close", () => resolve());
       });
-    expect((await client.status()).transfers).toBe(0);
+    expect((await t.client.status()).transfers).toBe(0);
   });
 
   it("stops within seconds though a listener is silent", async () => {
@@ -246,11 +237,11 @@ describe("socket API", () => {
   });
 
   it("serves metrics that say what was done", async () => {
-    daemon.registry.addImage("app", "v1", [1000]);
-    await (await fetch(daemon.url("app/manifests/v1"))).arrayBuffer();
-    const text = await (await fetch(`${daemon.metrics}/metrics`)).text();
+    t.daemon.registry.addImage("app", "v1", [1000]);
+    await (await fetch(t.daemon.url("app/manifests/v1"))).arrayBuffer();
+    const text = await (await fetch(`${t.daemon.metrics}/metrics`)).text();
     expect(text).toMatch(/shoal_mirror_requests_total\{kind="manifest",status="2xx"\} 1/);
     expect(text).toMatch(/shoal_build_info\{version="[0-9.]+"\} 1/);
-    expect(await (await fetch(`${daemon.metrics}/livez`)).text()).toBe("ok\n");
+    expect(await (await fetch(`${t.daemon.metrics}/livez`)).text()).toBe("ok\n");
   });
 });

@@ -1,12 +1,14 @@
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { type ApiClient, createApiClient } from "@shoal/api";
 import {
   createScriptedRegistry,
   createSecrets,
   findSecrets,
   type ScriptedRegistry,
 } from "@shoal/upstream/testing";
+import { afterEach, beforeEach } from "vitest";
 import { type Configuration, startDaemon } from "../src/index.ts";
 import { defaultConfiguration } from "../src/configuration.ts";
 import { createLogger } from "../src/logging.ts";
@@ -99,6 +101,28 @@ export async function createTestDaemon(
       });
       await rm(folder, { recursive: true, force: true });
       if (found.length > 0) throw new Error(`secrets have got out: ${found.join("; ")}`);
+    },
+  };
+}
+
+/** A daemon with a client of its API, both new in each test. */
+export function daemonForEach(): { readonly daemon: TestDaemon; readonly client: ApiClient } {
+  let daemon: TestDaemon;
+  let client: ApiClient;
+  beforeEach(async () => {
+    daemon = await createTestDaemon();
+    client = createApiClient({ socketPath: daemon.socket });
+  });
+  afterEach(async () => {
+    await client[Symbol.asyncDispose]();
+    await daemon[Symbol.asyncDispose]();
+  });
+  return {
+    get daemon() {
+      return daemon;
+    },
+    get client() {
+      return client;
     },
   };
 }

@@ -2,6 +2,7 @@ import {
   type AbortOptions,
   type Clock,
   CodedError,
+  createTurns,
   deadline,
   hasCode,
   type Logger,
@@ -57,7 +58,7 @@ export async function redeemJoinToken(
   const asked = new Set<PeerIdString>();
   const done = new AbortController();
   const granted = Promise.withResolvers<JoinGrant>();
-  let turn: Promise<unknown> = Promise.resolve();
+  const inTurn = createTurns();
 
   await using node = disposable(
     await startHost({
@@ -86,7 +87,7 @@ export async function redeemJoinToken(
     if (!asked.has(peer)) nobodyNew = restart(nobodyNew);
     asked.add(peer);
     // One at a time: two issuers would both count a use.
-    const grant = turn.then(async () => {
+    const grant = inTurn(async () => {
       done.signal.throwIfAborted();
       const stream = frameStream(
         await connection.newStream(JOIN_PROTOCOL, { signal }),
@@ -105,7 +106,6 @@ export async function redeemJoinToken(
         stream.abort(unreachable("has ended the exchange"));
       }
     });
-    turn = grant.catch(() => undefined);
     try {
       granted.resolve(await grant);
     } catch (error) {

@@ -1,5 +1,5 @@
 import type { Connection, Stream } from "@libp2p/interface";
-import type { AuditLog, Clock, Logger } from "@shoal/runtime";
+import { type AuditLog, type Clock, createTurns, type Logger } from "@shoal/runtime";
 import type { PeerIdString } from "@shoal/swarm";
 import { endpointOf } from "../addresses.ts";
 import { unreachable } from "../faults.ts";
@@ -57,7 +57,7 @@ export function startSiteLife(init: SiteLifeInit): SiteLife {
   const joins = createAttempts(JOINS);
   const allJoins = createAttempts(ALL_JOINS);
   const renewals = createAttempts(RENEWALS);
-  let keeping: Promise<unknown> = Promise.resolve();
+  const inTurn = createTurns();
   /** Of each revoked peer, the time that is on record. */
   const recorded = new Map(revocations());
   let tokenEndRecorded = credentials.notices?.tokenEndedMs !== undefined;
@@ -84,9 +84,7 @@ export function startSiteLife(init: SiteLifeInit): SiteLife {
 
   async function keep(): Promise<void> {
     measure();
-    const kept = keeping.then(async () => await init.keep(credentials.record()));
-    keeping = kept.catch(() => undefined);
-    await kept;
+    await inTurn(async () => await init.keep(credentials.record()));
   }
 
   function keepAnyway(): void {
