@@ -3,17 +3,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { createApiClient } from "../src/index.ts";
-import { type ScriptedDaemonInit, startScriptedDaemon } from "../src/testing.ts";
-import { peers, pull, status, temporaryFolder } from "./fixtures.ts";
-
-async function setUp(init: Omit<ScriptedDaemonInit, "socketPath"> = {}) {
-  const stack = new AsyncDisposableStack();
-  const folder = stack.use(await temporaryFolder());
-  const socketPath = join(folder.path, "shoal socket:1.sock");
-  const daemon = stack.use(await startScriptedDaemon({ socketPath, ...init }));
-  const client = stack.use(createApiClient({ socketPath }));
-  return { daemon, client, [Symbol.asyncDispose]: () => stack.disposeAsync() };
-}
+import { peers, pull, scripted, status, temporaryFolder } from "./fixtures.ts";
 
 test("asks each route and gives its answer", async () => {
   const images = [
@@ -28,7 +18,7 @@ test("asks each route and gives its answer", async () => {
   const states = [pull("fetching", 50)];
   const limits = { uplinkBytesPerSecond: 2_500_000 };
   const init = { status, peers, images, limits, pull: states, token: "secret" };
-  await using site = await setUp(init);
+  await using site = await scripted(init);
   const { client } = site;
   expect(await client.status()).toEqual(status);
   expect(await client.peers()).toEqual(peers);
@@ -59,14 +49,14 @@ test("asks each route and gives its answer", async () => {
 });
 
 test("a pull's id cannot leave its path", async () => {
-  await using site = await setUp();
+  await using site = await scripted();
   await expect(site.client.pull("../status?x")).rejects.toThrow();
   expect(site.daemon.requests).toEqual(["GET /v1/pulls/..%2Fstatus%3Fx"]);
 });
 
 test("a newer daemon may say more than this client knows", async () => {
   const body = { ...status, novelty: { of: "tomorrow" } };
-  await using site = await setUp({ answers: { "GET /v1/status": { status: 200, body } } });
+  await using site = await scripted({ answers: { "GET /v1/status": { status: 200, body } } });
   expect(await site.client.status()).toEqual(status);
 });
 
@@ -76,7 +66,7 @@ test("an error keeps the daemon's code, message and details", async () => {
     message: "UPPER is no reference. Write it in lower case.",
     details: { reference: "UPPER" },
   };
-  await using site = await setUp({
+  await using site = await scripted({
     answers: { "POST /v1/pulls": { status: 400, body: { error } } },
   });
   await expect(site.client.startPull({ reference: "UPPER" })).rejects.toMatchObject(error);
@@ -87,7 +77,7 @@ test.each([
   ["an answer that is not JSON", { status: 200, body: "<html>" }],
   ["an answer without its fields", { status: 200, body: {} }],
 ])("%s is ERR_API_PROTOCOL", async (_name, answer) => {
-  await using site = await setUp({ answers: { "GET /v1/status": answer } });
+  await using site = await scripted({ answers: { "GET /v1/status": answer } });
   await expect(site.client.status()).rejects.toMatchObject({ code: "ERR_API_PROTOCOL" });
 });
 
@@ -124,7 +114,7 @@ test.each(["missing", "refused"] as const)("a socket that is %s", async (how) =>
 });
 
 test.skipIf(process.getuid?.() === 0)("a socket that may not be opened", async () => {
-  await using site = await setUp({ status });
+  await using site = await scripted({ status });
   await chmod(site.daemon.socketPath, 0);
   const failure = { code: "ERR_SOCKET_PERMISSION", message: expect.stringContaining("sudo") };
   await expect(site.client.status()).rejects.toMatchObject(failure);

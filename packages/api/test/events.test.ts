@@ -1,18 +1,7 @@
 import { setImmediate } from "node:timers/promises";
-import { join } from "node:path";
 import { expect, test } from "vitest";
-import { type ApiEvent, createApiClient } from "../src/index.ts";
-import { type ScriptedDaemonInit, startScriptedDaemon } from "../src/testing.ts";
-import { pull, temporaryFolder } from "./fixtures.ts";
-
-async function setUp(init: Omit<ScriptedDaemonInit, "socketPath"> = {}) {
-  const stack = new AsyncDisposableStack();
-  const folder = stack.use(await temporaryFolder());
-  const socketPath = join(folder.path, "shoal socket:1.sock");
-  const daemon = stack.use(await startScriptedDaemon({ socketPath, ...init }));
-  const client = stack.use(createApiClient({ socketPath }));
-  return { daemon, client, [Symbol.asyncDispose]: () => stack.disposeAsync() };
-}
+import type { ApiEvent } from "../src/index.ts";
+import { pull, scripted } from "./fixtures.ts";
 
 function peerUp(peer: string): ApiEvent {
   return { type: "peer-up", peer };
@@ -20,7 +9,7 @@ function peerUp(peer: string): ApiEvent {
 
 test("follows one pull to its end", async () => {
   const states = [pull("resolving"), pull("fetching", 50), pull("done", 100)];
-  await using site = await setUp({ pull: states });
+  await using site = await scripted({ pull: states });
   const seen: ApiEvent[] = [];
   for await (const event of site.client.events({ pull: "1&x" })) {
     seen.push(event);
@@ -32,14 +21,14 @@ test("follows one pull to its end", async () => {
 
 test("a refusal keeps the daemon's code", async () => {
   const error = { code: "ERR_PULL_UNKNOWN", message: "There is no pull 9." };
-  await using site = await setUp({
+  await using site = await scripted({
     answers: { "GET /v1/events?pull=9": { status: 404, body: { error } } },
   });
   await expect(Array.fromAsync(site.client.events({ pull: "9" }))).rejects.toMatchObject(error);
 });
 
 test("events of types yet to be invented are passed over", async () => {
-  await using site = await setUp({ pull: [pull("resolving")] });
+  await using site = await scripted({ pull: [pull("resolving")] });
   const events = site.client.events()[Symbol.asyncIterator]();
   await events.next();
   site.daemon.broadcast('{"type":"eclipse","of":"the moon"}');
@@ -49,7 +38,7 @@ test("events of types yet to be invented are passed over", async () => {
 });
 
 test.each(["no JSON", '{"type":"pull"}', "[]"])("%j is ERR_API_PROTOCOL", async (text) => {
-  await using site = await setUp({ pull: [pull("resolving")] });
+  await using site = await scripted({ pull: [pull("resolving")] });
   const events = site.client.events()[Symbol.asyncIterator]();
   await events.next();
   site.daemon.broadcast(text);
@@ -57,7 +46,7 @@ test.each(["no JSON", '{"type":"pull"}', "[]"])("%j is ERR_API_PROTOCOL", async 
 });
 
 test("a reader that is slow gets everything, in order", async () => {
-  await using site = await setUp({ pull: [pull("resolving")] });
+  await using site = await scripted({ pull: [pull("resolving")] });
   const events = site.client.events()[Symbol.asyncIterator]();
   await events.next();
   // Over 3 MiB, so that the socket must have been paused and resumed.
@@ -75,7 +64,7 @@ test("a reader that is slow gets everything, in order", async () => {
 });
 
 test("a daemon that goes away is unreachable, after all that it has said", async () => {
-  await using site = await setUp({ pull: [pull("resolving")] });
+  await using site = await scripted({ pull: [pull("resolving")] });
   const events = site.client.events()[Symbol.asyncIterator]();
   await events.next();
   const next = events.next();
@@ -84,7 +73,7 @@ test("a daemon that goes away is unreachable, after all that it has said", async
 });
 
 test("a signal ends the loop with its reason, before and after it has begun", async () => {
-  await using site = await setUp({ pull: [pull("resolving")] });
+  await using site = await scripted({ pull: [pull("resolving")] });
   const controller = new AbortController();
   const { signal } = controller;
   const events = site.client.events({}, { signal })[Symbol.asyncIterator]();

@@ -1,7 +1,8 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { PeerList, Pull, Status } from "../src/index.ts";
+import { createApiClient, type PeerList, type Pull, type Status } from "../src/index.ts";
+import { type ScriptedDaemonInit, startScriptedDaemon } from "../src/testing.ts";
 
 export const status: Status = {
   version: "0.1.0",
@@ -56,4 +57,14 @@ export async function temporaryFolder(): Promise<{ path: string } & AsyncDisposa
       await rm(path, { recursive: true, force: true });
     },
   };
+}
+
+/** A scripted daemon, and a client of it. */
+export async function scripted(init: Omit<ScriptedDaemonInit, "socketPath"> = {}) {
+  const stack = new AsyncDisposableStack();
+  const folder = stack.use(await temporaryFolder());
+  const socketPath = join(folder.path, "shoal socket:1.sock");
+  const daemon = stack.use(await startScriptedDaemon({ socketPath, ...init }));
+  const client = stack.use(createApiClient({ socketPath }));
+  return { daemon, client, [Symbol.asyncDispose]: () => stack.disposeAsync() };
 }
