@@ -13,7 +13,9 @@ describe("what the daemon keeps and lets go of", () => {
     const image = t.daemon.registry.addImage(name, "v1", [400_000, 10]);
     const reference = `${t.daemon.registry.registry}/${name}:v1`;
     const { id } = await t.client.startPull({ reference });
-    await expect.poll(async () => (await t.client.pull(id)).state).toBe("done");
+    await expect
+      .poll(async () => (await t.client.pull(id)).state, { timeout: 10_000 })
+      .toBe("done");
     return image.digest;
   }
 

@@ -24,7 +24,9 @@ describe("what rots in the daemon's store", () => {
     const image = t.daemon.registry.addImage("app", "v1", [400_000, 10]);
     const reference = `${t.daemon.registry.registry}/app:v1`;
     const { id } = await t.client.startPull({ reference });
-    await expect.poll(async () => (await t.client.pull(id)).state).toBe("done");
+    await expect
+      .poll(async () => (await t.client.pull(id)).state, { timeout: 10_000 })
+      .toBe("done");
     await expect(t.client.store.verification()).rejects.toMatchObject({ code: "ERR_NOT_VERIFIED" });
     const { layers } = await t.client.pull(id);
     const large = layers.find(({ sizeBytes }) => sizeBytes === 400_000)!.digest;
