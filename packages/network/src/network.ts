@@ -26,6 +26,7 @@ import { createMembership } from "./membership.ts";
 import { createNetworkMetrics } from "./metrics.ts";
 import type { Network, NetworkComponents, NetworkInit } from "./network-types.ts";
 import { peerStatuses } from "./peer-status.ts";
+import { sweepPeerStore } from "./peer-store-sweep.ts";
 import { createRoster } from "./roster.ts";
 import { createSigner, createVerifier } from "./signatures.ts";
 import { createCredentials, type Credentials, type SiteRecord } from "./site/credentials.ts";
@@ -142,8 +143,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
   ): Promise<PeerIdString> {
     const current = node;
     if (current === undefined) throw unreachable("is not looked for any more");
-    // One that was let in again dials by itself.
-    if (expected !== undefined && credentials?.notices?.revocationOf(expected) !== undefined)
+    if (expected !== undefined && credentials?.dials(expected) === false)
       throw unreachable("was revoked");
     const addresses = endpoints
       .map(toMultiaddr)
@@ -164,7 +164,9 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
   async function holdsOwnKey(endpoint: Endpoint): Promise<boolean> {
     try {
       const signal = deadline(5000, running.signal);
-      await (await node?.dial(toMultiaddr(endpoint), { signal }))?.close();
+      const connection = await node?.dial(toMultiaddr(endpoint), { signal });
+      // Of a member that is up already libp2p gives the connection that there is.
+      if (connection !== undefined && !membership.isAdmitted(connection)) await connection.close();
       return false;
     } catch (error) {
       if (isOwnKeyRefusal(error)) return true;
@@ -269,6 +271,7 @@ export function createNetwork(components: NetworkComponents, init: NetworkInit =
         ),
       },
     });
+    sweepPeerStore({ node, clock, logger, signal });
     if (init.bulkPort !== undefined)
       await bulkPath.listen({ hosts, port: init.bulkPort, serve: protocols.serveBulk });
     if (anew) await roster.clear();

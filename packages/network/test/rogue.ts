@@ -1,12 +1,21 @@
-import { requestAdmission } from "../src/admission.ts";
+import { type Card, requestAdmission } from "../src/admission.ts";
 import { frameStream } from "../src/frames.ts";
 import { createEphemeralIdentity, type Network, type SiteToken, siteOf } from "../src/index.ts";
 import { createStranger, multiaddrOf, until } from "./support.ts";
 
 export const LIMITS = { readBytes: 2 ** 21, writeBytes: 2 ** 21 };
 
-/** A member by its token, that keeps no other rule. @param members how many there are then */
-export async function createRogue(member: Network, token: SiteToken, members = 1) {
+/**
+ * A member by its token, that keeps no other rule.
+ * @param members how many there are then
+ * @param roster what it tells of others
+ */
+export async function createRogue(
+  member: Network,
+  token: SiteToken,
+  members = 1,
+  roster: Card["roster"] = [{ peer: "nobody", addresses: ["/ip4/127.0.0.1/tcp/1"] }],
+) {
   const identity = await createEphemeralIdentity();
   const { prologue, admissionKey } = siteOf(token);
   const host = await createStranger(prologue, identity);
@@ -18,7 +27,7 @@ export async function createRogue(member: Network, token: SiteToken, members = 1
     remote: member.self,
     card: () => ({
       addresses: ["/ip4/127.0.0.1/tcp/1", "/ip4/8.8.8.8/tcp/53", "nonsense"],
-      roster: [{ peer: "nobody", addresses: ["/ip4/127.0.0.1/tcp/1"] }],
+      roster,
     }),
   });
   await until(() => member.members().length === members);

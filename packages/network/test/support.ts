@@ -18,15 +18,18 @@ import {
 export async function createMember(
   init: NetworkInit,
   change: Partial<
-    Pick<NetworkComponents, "identity" | "roster" | "keepRecord" | "issuer" | "audit" | "clock">
+    Pick<
+      NetworkComponents,
+      "identity" | "roster" | "keepRecord" | "issuer" | "audit" | "clock" | "random"
+    >
   > = {},
 ): Promise<Network> {
   const network = createNetwork(
     {
       clock: systemClock,
+      random: Math.random,
       ...change,
       identity: change.identity ?? (await createEphemeralIdentity()),
-      random: Math.random,
       logger: silentLogger,
       metrics: noMetrics,
     },

@@ -4,6 +4,7 @@ import { createManualClock } from "@shoal/runtime/testing";
 import { describe, expect, it } from "vitest";
 import { createEphemeralIdentity, createSiteToken } from "../src/index.ts";
 import { createTwins } from "../src/twins.ts";
+import { createRogue } from "./rogue.ts";
 import { createMember, until } from "./support.ts";
 
 const SOMEWHERE = { host: "10.0.0.9", port: 5056 };
@@ -86,6 +87,24 @@ describe("another machine with this machine's identity", () => {
     expect(around.twins.current()).toBe(undefined);
     around.twins.calledFrom("10.0.0.9");
     expect(around.twins.current()).toMatchObject({ address: "10.0.0.9" });
+  });
+
+  it("costs no member its connection, whose address somebody calls this machine's", async () => {
+    const token = createSiteToken();
+    // On Linux all of 127.0.0.0/8 is reached, and 127.0.0.1 alone is an interface's address.
+    await using other = await createMember({ token, listen: ["127.0.0.2"] });
+    await using one = await createMember(
+      { token, peers: other.listenAddresses() },
+      { random: () => 0 },
+    );
+    await until(() => one.members().length === 1);
+    const downs: string[] = [];
+    one.on("memberDown", (peer) => downs.push(peer));
+    const port = other.listenAddresses()[0]!.split(":")[1];
+    const roster = [{ peer: one.self, addresses: [`/ip4/127.0.0.2/tcp/${port}`] }];
+    await using _rogue = await createRogue(one, token, 2, roster);
+    await delay(1500);
+    expect(downs).toEqual([]);
   });
 
   it("is no member, and what a machine is called by itself is no other", async () => {

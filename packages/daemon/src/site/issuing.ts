@@ -10,6 +10,8 @@ import type { JoinTokens } from "./join-tokens.ts";
 import type { KnownMembers } from "./known-members.ts";
 import type { SiteKeyFile } from "./site-key-file.ts";
 
+const WEEK_MS = 7 * 24 * 3600 * 1000;
+
 export interface IssuingComponents {
   readonly keyFile: SiteKeyFile;
   readonly tokens: JoinTokens;
@@ -21,10 +23,12 @@ export interface IssuingComponents {
 
 /** Gives certificates by the site key, as far as that is on this machine. */
 export interface Issuing extends Issuer {
+  /** @param afterMs its time is later than this @param atMs its time, where that is later. @default now */
   issue(
     key: Pick<SiteKey, "sign">,
     to: Pick<Certificate, "site" | "peer" | "name" | "roles">,
     afterMs: number,
+    atMs?: number,
   ): Certificate;
 }
 
@@ -35,13 +39,21 @@ export function createIssuing(
 ): Issuing {
   const lifetimeMs = Math.min(LONGEST_CERTIFICATE_MS, init.lifetimeMs);
 
-  const issue: Issuing["issue"] = (key, { site, peer, name, roles }, afterMs) => {
-    const issuedAtMs = Math.max(Math.floor(clock.wallNow()), afterMs + 1);
-    const notAfterMs = issuedAtMs + lifetimeMs;
+  const issue: Issuing["issue"] = (key, to, afterMs, atMs = clock.wallNow()) => {
+    const { site, peer, name, roles } = to;
+    const issuedAtMs = Math.max(Math.floor(atMs), afterMs + 1);
+    const fromMs = Math.max(Math.floor(clock.wallNow()), issuedAtMs);
+    const notAfterMs = Math.min(fromMs + lifetimeMs, issuedAtMs + LONGEST_CERTIFICATE_MS);
     const certificate = issueCertificate(key, { site, peer, name, roles, issuedAtMs, notAfterMs });
     known.saw(certificate);
     return certificate;
   };
+
+  /**
+   * When a certificate is dated whose machine has one that is good. Another issuer may have revoked it without this
+   * one having heard of it: the revocation has to end what is given meanwhile, too.
+   */
+  const datedBack = (): number => clock.wallNow() - Math.min(WEEK_MS, lifetimeMs / 10);
 
   /** @param token by which it was asked for */
   function recorded({ peer, name, notAfterMs }: Certificate, token?: string): void {
@@ -65,18 +77,16 @@ export function createIssuing(
       await tokens.use(id, peer);
       // A clock that was set back must not make the newer certificate the older one.
       const lastMs = known.list().find((member) => member.peer === peer)?.issuedAtMs ?? 0;
-      const certificate = issue(
-        key,
-        { site, peer, name: known.freeName(name, peer), roles: ["member"] },
-        Math.max(afterMs, lastMs),
-      );
+      const to = { site, peer, name: known.freeName(name, peer), roles: ["member"] };
+      const certificate =
+        lastMs > afterMs ? issue(key, to, lastMs, datedBack()) : issue(key, to, afterMs);
       recorded(certificate, id);
       return certificate;
     },
     async renew(certificate) {
       const key = await keyFile.read(certificate.site);
       if (key === undefined) return undefined;
-      const renewed = issue(key, certificate, certificate.issuedAtMs);
+      const renewed = issue(key, certificate, certificate.issuedAtMs, datedBack());
       recorded(renewed);
       return renewed;
     },

@@ -44,6 +44,11 @@ export interface Credentials {
   tokenKey(): Uint8Array | undefined;
   /** Whether who has this standing is a member now. */
   admits(peer: string, standing: Standing): boolean;
+  /**
+   * Whether this machine is to dial the peer. Who was revoked is not dialled: if it was let in again, it dials by
+   * itself, whoever it is that it knows.
+   */
+  dials(peer: string): boolean;
   /** A peer's certificate; `undefined` where there is no site key yet to check it with. @throws ERR_SITE_DOCUMENT */
   read(document: Uint8Array, peer: string): Certificate | undefined;
   /** Takes the key of a site that had none. @returns whether it did */
@@ -106,6 +111,11 @@ export function createCredentials(init: CredentialsInit): Credentials {
         notices?.revocationOf(peer) === undefined
       );
     },
+    dials: (peer) =>
+      notices?.revocationOf(peer) === undefined ||
+      (notices.revocationOf(self) !== undefined &&
+        certificate !== undefined &&
+        !notices.isRevoked(certificate)),
     read,
     learnKey(heard) {
       if (publicKey !== undefined) return false;

@@ -84,12 +84,17 @@ export function startSiteLife(init: SiteLifeInit): SiteLife {
 
   async function keep(): Promise<void> {
     measure();
-    await inTurn(async () => await init.keep(credentials.record()));
+    await inTurn(async () => {
+      // In another site this one's record would take the place of what is kept of that.
+      signal.throwIfAborted();
+      await init.keep(credentials.record());
+    });
   }
 
   function keepAnyway(): void {
     if (signal.aborted) return;
     keep().catch((error: unknown) => {
+      if (signal.aborted) return;
       logger.error({ error }, "what this machine knows of its site could not be kept");
       clock.schedule(KEEP_RETRY_MS, keepAnyway);
     });

@@ -4,7 +4,7 @@ import type { PeerIdString } from "@shoal/swarm";
 import { encode } from "cborg";
 import * as z from "zod";
 import { bytes, bytesUpTo, receive } from "../admission-frames.ts";
-import { isUnknownProtocol } from "../faults.ts";
+import { isUnknownProtocol, unreachable } from "../faults.ts";
 import { type FramedStream, frameStream } from "../frames.ts";
 import { createAttempts } from "./attempts.ts";
 import { type Certificate, MAX_CERTIFICATE_BYTES } from "./certificate.ts";
@@ -18,7 +18,7 @@ export const SITE_LIMITS = { readBytes: FRAME_BYTES, writeBytes: FRAME_BYTES };
 const EXCHANGE_MS = 5000;
 const RETRY_MS = 1000;
 const TRIES = 3;
-/** Notices of a member that are checked at once, and how often after that: a signature costs 0.1 ms. */
+/** Frames of notices of a member that are checked at once, and how often after that: a signature costs 0.1 ms. */
 const NOTICES = { burst: 5, everyMs: 2000 };
 
 const NewsSchema = z.strictObject({
@@ -81,9 +81,12 @@ export function createSiteNews(init: SiteNewsInit): SiteNews {
     const opened = await connection.newStream(SITE_PROTOCOL, { signal: limit });
     const stream = frameStream(opened, SITE_LIMITS);
     try {
-      return await work(stream, limit);
-    } finally {
-      await opened.close().catch(() => undefined);
+      const result = await work(stream, limit);
+      await opened.close({ signal: limit }).catch(() => undefined);
+      return result;
+    } catch (error) {
+      stream.abort(unreachable("did not end an exchange"));
+      throw error;
     }
   }
 
@@ -102,7 +105,8 @@ export function createSiteNews(init: SiteNewsInit): SiteNews {
       if (!wanted) return;
       const frame = encode({ type: "notices", notices: [...notices.documents] });
       await stream.write([frame], { signal: limit });
-      await receive(stream, HeardSchema, limit);
+      const { wanted: isWantedLater } = await receive(stream, HeardSchema, limit);
+      if (isWantedLater) throw unreachable("has checked many notices, and checks these later");
     });
   }
 
@@ -144,7 +148,8 @@ export function createSiteNews(init: SiteNewsInit): SiteNews {
       case "news":
         return { wanted: hear(peer, request) };
       case "notices":
-        if (checks.take(peer, clock.now()) && credentials.learn(request.notices)) init.onNews();
+        if (!checks.take(peer, clock.now())) return { wanted: true };
+        if (credentials.learn(request.notices)) init.onNews();
         return { wanted: false };
       case "renew": {
         const certificate = await init.renew(peer);

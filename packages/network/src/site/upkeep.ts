@@ -66,18 +66,33 @@ export function startUpkeep(init: UpkeepInit): Upkeep {
     }
   }
 
+  async function ownRenewal(certificate: Certificate): Promise<Uint8Array | undefined> {
+    try {
+      return (await renewals.own(certificate))?.document;
+    } catch (error) {
+      logger.warn({ error }, "this machine's certificate could not be renewed by its own site key");
+      return undefined;
+    }
+  }
+
+  /** Whether a document is a newer certificate of the same machine. @throws ERR_SITE_DOCUMENT */
+  function isNewer(document: Uint8Array, { peer, issuedAtMs }: Certificate): boolean {
+    const given = credentials.read(document, peer);
+    return given !== undefined && given.issuedAtMs > issuedAtMs;
+  }
+
   async function renewed(certificate: Certificate): Promise<Uint8Array | undefined> {
-    const own = await renewals.own(certificate);
-    if (own !== undefined) return own.document;
+    const own = await ownRenewal(certificate);
+    if (own !== undefined) return own;
     const issuers = members.peers.filter((peer) =>
       hasRole(members.standingOf(peer)?.certificate, "issuer"),
     );
     for (const peer of issuers) {
       try {
         const document = await renewals.ask(peer);
-        if (document !== undefined) return document;
+        if (document !== undefined && isNewer(document, certificate)) return document;
       } catch (error) {
-        logger.debug({ error, peer }, "a member can't be asked for a new certificate");
+        logger.debug({ error, peer }, "a member gives no new certificate");
       }
     }
     return undefined;

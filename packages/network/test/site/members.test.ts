@@ -7,12 +7,12 @@ import { createLibp2p } from "libp2p";
 import { describe, expect, it } from "vitest";
 import { grantAdmission } from "../../src/admission.ts";
 import { frameStream } from "../../src/frames.ts";
-import { createEphemeralIdentity, type Network } from "../../src/index.ts";
+import { createEphemeralIdentity, createSiteToken, type Network } from "../../src/index.ts";
 import { signRevocation, signTokenEnd } from "../../src/site/notices.ts";
 import { createRogue } from "../rogue.ts";
 import { createMember, createStranger, multiaddrOf, until } from "../support.ts";
 import { createCertified, createIssuer } from "./certified.ts";
-import { createKeyedSite } from "./support.ts";
+import { createKeyedSite, createPeerId } from "./support.ts";
 
 const met = (...networks: Network[]): boolean =>
   networks.every((network) => network.members().length === networks.length - 1);
@@ -172,6 +172,77 @@ describe("a revocation", () => {
     const change = { issuedAtMs: beforeMs + 1 };
     await using again = await createCertified(site, { peers, identity, change });
     await until(() => met(a.network, again.network));
+  });
+});
+
+describe("many revocations, one after another", () => {
+  it("are all heard within seconds", async () => {
+    const site = createKeyedSite();
+    await using a = await createCertified(site);
+    await using b = await createCertified(site, { peers: a.network.listenAddresses() });
+    await until(() => met(a.network, b.network));
+    const peers = await Promise.all(Array.from({ length: 12 }, createPeerId));
+    for (const peer of peers) {
+      await a.network.announce([signRevocation(site.key, site.site.id, { peer, beforeMs: 1 })]);
+      await delay(60);
+    }
+    await until(() => b.network.credentials()?.notices?.revocations.length === 12, 6000);
+  });
+});
+
+describe("machines that were let in again", () => {
+  it("meet each other, too", async () => {
+    const site = createKeyedSite();
+    const beforeMs = Date.now();
+    const identities = [await createEphemeralIdentity(), await createEphemeralIdentity()] as const;
+    const notices = identities.map(({ peerId: peer }) =>
+      signRevocation(site.key, site.site.id, { peer, beforeMs }),
+    );
+    await using hub = await createCertified(site, { notices });
+    const init = {
+      notices,
+      peers: hub.network.listenAddresses(),
+      change: { issuedAtMs: beforeMs + 1 },
+    };
+    await using a = await createCertified(site, { ...init, identity: identities[0] });
+    await using b = await createCertified(site, { ...init, identity: identities[1] });
+    await until(() => met(hub.network, a.network, b.network));
+  });
+});
+
+describe("what is known of a site", () => {
+  it("is kept no more once the machine has gone to another", async () => {
+    const site = createKeyedSite();
+    const identity = await createEphemeralIdentity();
+    const disk = Promise.withResolvers<void>();
+    const kept: string[] = [];
+    const times = { issuedAtMs: Date.now(), notAfterMs: Date.now() + 60_000 };
+    await using network = await createMember(
+      {
+        record: {
+          site: site.site,
+          publicKey: site.key.publicKey,
+          certificate: site.certify(identity.peerId, times).document,
+          notices: [],
+        },
+      },
+      {
+        identity,
+        async keepRecord(record) {
+          kept.push(record.site.id);
+          await disk.promise;
+        },
+      },
+    );
+    const told = [await createPeerId(), await createPeerId()].map(async (peer) => {
+      const revocation = signRevocation(site.key, site.site.id, { peer, beforeMs: 1 });
+      await network.announce([revocation]).catch(() => undefined);
+    });
+    await until(() => kept.length === 1);
+    await network.join(createSiteToken());
+    disk.resolve();
+    await Promise.all(told);
+    expect(kept).toEqual([site.site.id]);
   });
 });
 

@@ -160,6 +160,31 @@ describe("upkeep", () => {
     expect(renewed).toHaveLength(1);
   });
 
+  it("takes nothing but a newer certificate of its own, and asks the next issuer then", async () => {
+    const { site, own, asked, renewed, renewals, members, pass } = createUpkeep();
+    const roles = ["member", "issuer"];
+    members.set(peer, holding(site.certify(peer, { roles })));
+    members.set(other, holding(site.certify(other, { roles })));
+    const lasting = { notAfterMs: NOW_MS + 300 * MINUTE_MS };
+    const newer = site.certify(self, { issuedAtMs: own.issuedAtMs + 1, ...lasting });
+    const answers = [
+      own.document,
+      site.certify(other, lasting).document,
+      createKeyedSite().certify(self, lasting).document,
+      new Uint8Array([1]),
+    ];
+    renewals.own = async () => await Promise.reject(new Error("the site key is damaged"));
+    renewals.ask = async (issuer) => {
+      asked.push(issuer);
+      return issuer === peer ? answers.shift() : newer.document;
+    };
+    await pass(70 * MINUTE_MS);
+    for (const _answer of [...answers, undefined]) await pass(2 * MINUTE_MS);
+    expect(new Set(asked)).toEqual(new Set([peer, other]));
+    expect(renewed.length).toBeGreaterThan(0);
+    for (const document of renewed) expect(document).toEqual(newer.document);
+  });
+
   it("tells a member by chance what it knows, each half minute", async () => {
     const { site, told, members, pass } = createUpkeep();
     members.set(peer, holding(site.certify(peer)));
