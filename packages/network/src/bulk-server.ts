@@ -13,6 +13,8 @@ import { frameSocket } from "./socket-frames.ts";
 export const BULK_CIPHER = "TLS_AES_128_GCM_SHA256";
 const HANDSHAKE_MS = 5000;
 const MAX_HANDSHAKES = 64;
+/** What one address may have of them: members begin two at a time. */
+const ADDRESS_SHARE = 1 / 4;
 const MAX_CONNECTIONS = 600;
 const CONNECTIONS_PER_PEER = 16;
 /** A connection without a finished request or answer for so long is closed. */
@@ -124,16 +126,23 @@ export async function startBulkServer(init: BulkServerInit): Promise<BulkServer 
     }
   }
 
+  function mayBegin({ remoteAddress }: Socket): boolean {
+    const same = [...handshakes.values()].filter((other) => other.remoteAddress === remoteAddress);
+    return handshakes.size < MAX_HANDSHAKES && same.length < MAX_HANDSHAKES * ADDRESS_SHARE;
+  }
+
   function accept(socket: Socket): void {
-    if (handshakes.size >= MAX_HANDSHAKES || served.size >= MAX_CONNECTIONS) {
+    if (!mayBegin(socket) || served.size >= MAX_CONNECTIONS) {
       socket.destroy();
       return;
     }
     const key = otherEnd(socket);
-    handshakes.set(key, socket);
-    clock.schedule(HANDSHAKE_MS, () => {
+    const end = (): void => {
       if (handshakes.get(key) === socket) handshakes.delete(key);
-    });
+    };
+    handshakes.set(key, socket);
+    socket.once("close", end);
+    clock.schedule(HANDSHAKE_MS, end);
     tls.emit("connection", socket);
   }
 

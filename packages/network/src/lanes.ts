@@ -100,6 +100,23 @@ export function createPeerLanes(
     }
   }
 
+  /** Whoever asked for it and has given up meanwhile leaves it to others. */
+  async function whenOpen(
+    lane: Lane,
+    opening: Promise<FramedStream>,
+    { signal }: AbortOptions,
+  ): Promise<FramedStream> {
+    try {
+      return await raceSignal(opening, signal);
+    } catch (error) {
+      void opening.then(
+        (stream) => release(lane, stream),
+        () => undefined,
+      );
+      throw error;
+    }
+  }
+
   async function acquire(lane: Lane, options: AbortOptions): Promise<FramedStream> {
     const pool = pools[lane];
     for (;;) {
@@ -112,7 +129,8 @@ export function createPeerLanes(
         continue;
       }
       const another = openAnother(lane);
-      if (another !== undefined) return await another;
+      if (another !== undefined)
+        return another instanceof Promise ? await whenOpen(lane, another, options) : another;
       if (pool.waiting.length >= MAX_WAITING) throw unreachable("has too many requests waiting");
       const turn = Promise.withResolvers<void>();
       pool.waiting.push(turn);

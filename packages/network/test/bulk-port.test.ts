@@ -139,6 +139,26 @@ describe("the bulk port", () => {
     for (const socket of sockets) socket.destroy();
   });
 
+  it.each([
+    ["stays silent on", false],
+    ["leaves", true],
+  ])("lets members in while an address %s ever more connections", async (_what, leaves) => {
+    const { member, token } = await createEchoing();
+    await using _member = member;
+    await using rogue = await createRogue(member, token);
+    const grant = await askKey(rogue.connection);
+    const flood = Array.from({ length: 150 }, () => {
+      const socket = connectTcp({ host: "127.0.0.1", port: grant.port, localAddress: "127.0.0.2" });
+      socket.on("error", () => undefined);
+      if (leaves) socket.once("connect", () => socket.destroy());
+      return socket;
+    });
+    await delay(300);
+    const socket = await open(grant);
+    expect(socket.isSessionReused()).toBe(true);
+    for (const each of [socket, ...flood]) each.destroy();
+  });
+
   it("closes on who is silent in the handshake", { timeout: 10_000 }, async () => {
     const { member, token } = await createEchoing();
     await using _member = member;
