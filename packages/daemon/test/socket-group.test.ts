@@ -6,6 +6,12 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { startApiServer } from "../src/api/server.ts";
 import { groupIdOf } from "../src/api/socket-group.ts";
 
+const INIT = {
+  routes: [],
+  events: { on: () => ({ [Symbol.dispose]() {} }), pull: () => undefined },
+  logger: silentLogger,
+};
+
 describe("the socket's group", () => {
   let folder = "";
   beforeEach(async () => {
@@ -24,13 +30,17 @@ describe("the socket's group", () => {
   it.skipIf(process.getuid?.() !== 0)("is given to the socket, for all its members", async () => {
     const socketPath = join(folder, "shoal.sock");
     await using _server = await startApiServer({
+      ...INIT,
       socketPath,
       groupId: 54_321,
-      routes: [],
-      events: { on: () => ({ [Symbol.dispose]() {} }), pull: () => undefined },
-      logger: silentLogger,
     });
     expect(await stat(socketPath)).toMatchObject({ uid: 0, gid: 54_321 });
     expect((await stat(socketPath)).mode & 0o777).toBe(0o660);
+  });
+
+  it("is none without that group: the process's own may be that of all users", async () => {
+    const socketPath = join(folder, "shoal.sock");
+    await using _server = await startApiServer({ ...INIT, socketPath });
+    expect((await stat(socketPath)).mode & 0o777).toBe(0o600);
   });
 });

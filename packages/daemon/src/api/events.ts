@@ -10,6 +10,17 @@ const MAX_BUFFERED_BYTES = 4 * 1024 * 1024;
 /** A listener that does not say goodbye in this time is cut off. Milliseconds. */
 const GOODBYE_MS = 1000;
 
+/** Answers a request for an upgrade that is refused; who does not close the connection is cut off. */
+export function refuseUpgrade(socket: Duplex, status: string, body = ""): void {
+  const type = body === "" ? "" : "content-type: application/json\r\n";
+  // Node takes its own listener away with the upgrade; a client that breaks off must not end the daemon.
+  socket.on("error", () => socket.destroy());
+  socket.end(
+    `HTTP/1.1 ${status}\r\n${type}content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+  );
+  setTimeout(() => socket.destroy(), GOODBYE_MS).unref();
+}
+
 /** Where events come from. */
 export interface EventSource {
   on(listener: (event: ApiEvent) => void): Disposable;
@@ -44,18 +55,15 @@ export function createEventStreams(source: EventSource): EventStreams {
       const url = requestUrl(request);
       const pullId = url?.searchParams.get("pull") ?? null;
       const missing = pullId !== null && source.pull(pullId) === undefined;
-      // Node takes its own listener away with the upgrade; a client that breaks off must not end the daemon.
-      socket.on("error", () => socket.destroy());
       if (url?.pathname !== "/v1/events" || missing) {
         const error = missing
           ? { code: "ERR_PULL_NOT_FOUND", message: `there is no pull ${pullId}; see shoal pulls` }
           : { code: "ERR_NOT_FOUND", message: `there is no ${request.url} in this API` };
-        const body = JSON.stringify({ error });
-        socket.end(
-          `HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
-        );
+        refuseUpgrade(socket, "404 Not Found", JSON.stringify({ error }));
         return;
       }
+      // Node takes its own listener away with the upgrade; a client that breaks off must not end the daemon.
+      socket.on("error", () => socket.destroy());
       server.handleUpgrade(request, socket, head, (listener) => serve(listener, pullId));
     },
     close() {

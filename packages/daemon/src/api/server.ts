@@ -7,7 +7,7 @@ import type { ZodType } from "zod";
 import { localNames } from "../local-only.ts";
 import { requestUrl } from "../request-url.ts";
 import { apiErrorOf, statusOf } from "./errors.ts";
-import { createEventStreams, type EventSource } from "./events.ts";
+import { createEventStreams, type EventSource, refuseUpgrade } from "./events.ts";
 
 const MAX_BODY_BYTES = 64 * 1024;
 
@@ -30,7 +30,7 @@ export interface ApiServerInit {
   readonly routes: readonly ApiRoute[];
   readonly events: EventSource;
   readonly logger: Logger;
-  /** Group whose members may use the API as well as the daemon's user. @default the process's own */
+  /** Group whose members may use the API as well as the daemon's user. @default none */
   readonly groupId?: number | undefined;
   /** Hears of each request that was refused for its `Host` or `Origin`. */
   readonly onRefused?: (request: IncomingMessage, host: string | undefined) => void;
@@ -83,8 +83,7 @@ export async function startApiServer(init: ApiServerInit): Promise<AsyncDisposab
       return;
     }
     init.onRefused?.(request, request.headers.host);
-    socket.on("error", () => socket.destroy());
-    socket.end("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    refuseUpgrade(socket, "403 Forbidden");
   });
   await listen(server, socketPath, groupId);
 
@@ -146,7 +145,8 @@ async function listen(
       server.listen(socketPath, resolve);
     });
     if (groupId !== undefined) await chown(socketPath, -1, groupId);
-    await chmod(socketPath, 0o660);
+    // The process's own group may be that of all users of the machine.
+    await chmod(socketPath, groupId === undefined ? 0o600 : 0o660);
   } catch (cause) {
     if (cause instanceof CodedError) throw cause;
     const { code } = cause as NodeJS.ErrnoException;
