@@ -13,13 +13,19 @@ import {
   type AuditLog,
   CodedError,
   createTurns,
+  type InTurn,
   hasCode,
   type Logger,
   noAuditLog,
 } from "@shoal/runtime";
 import { machineName } from "./site/known-members.ts";
 import type { MembershipFile } from "./site/membership-file.ts";
-import { readTokenFile, removeTokenFile, writeTokenFile } from "./site-token-file.ts";
+import {
+  isForEveryUser,
+  readTokenFile,
+  removeTokenFile,
+  writeTokenFile,
+} from "./site-token-file.ts";
 
 /** Which site this machine belongs to; what is changed is kept in the site's files and applied at once. */
 export interface SiteMembership {
@@ -38,6 +44,8 @@ export interface SiteMembership {
 export interface SiteMembershipComponents {
   readonly network: Pick<Network, "self" | "members" | "join" | "redeem" | "enter" | "credentials">;
   readonly membershipFile: Pick<MembershipFile, "remove">;
+  /** Of all that changes the site: two changes at once would show two tokens, of which one is no site's. @default of this alone */
+  readonly inTurn?: InTurn;
   readonly logger: Logger;
   /** @default nowhere */
   readonly audit?: AuditLog;
@@ -48,20 +56,19 @@ export interface SiteMembershipInit {
 }
 
 export function createSiteMembership(
-  { network, membershipFile, logger, audit = noAuditLog }: SiteMembershipComponents,
+  components: SiteMembershipComponents,
   { tokenFile }: SiteMembershipInit,
 ): SiteMembership {
-  /** One change at a time: two that make a site at once would show two tokens, of which one is no site's. */
-  const inTurn = createTurns();
+  const { network, membershipFile, logger } = components;
+  const { inTurn = createTurns(), audit = noAuditLog } = components;
 
   /** The site that the network is in; the token's file may have been changed by hand since. */
   const entered = (): string | undefined => network.credentials()?.site.id;
 
   async function enter(token: SiteToken): Promise<void> {
-    await writeTokenFile(tokenFile, token, async () => {
-      await network.join(token);
-      await membershipFile.remove();
-    });
+    await writeTokenFile(tokenFile, token, async () => await network.join(token));
+    // Not before the token is in its place: a machine that fails in between would be in no site.
+    await membershipFile.remove();
   }
 
   async function make(): Promise<SiteToken> {
@@ -76,8 +83,10 @@ export function createSiteMembership(
     const credentials = network.credentials();
     if (credentials?.notices?.tokenEndedMs !== undefined) throw noToken();
     const kept = await readTokenFile(tokenFile);
-    if (kept !== undefined) return kept;
-    if (credentials?.publicKey !== undefined) throw noToken();
+    const hasKey = credentials?.publicKey !== undefined;
+    // One of another site, beside a certificate, was left behind.
+    if (kept !== undefined && (!hasKey || siteOf(kept).id === entered())) return kept;
+    if (hasKey) throw noToken();
     return await make();
   }
 
@@ -188,6 +197,11 @@ export async function initialToken(
   record?: SiteRecord,
 ): Promise<SiteToken | undefined> {
   const kept = await readTokenFile(tokenFile);
+  if (kept !== undefined && (await isForEveryUser(tokenFile)))
+    components.logger.warn(
+      { tokenFile },
+      "every user can read the site's token, and join the site by it; chmod 600 it",
+    );
   const text = env["SHOAL_TOKEN"];
   if (text === undefined || text === "") return kept;
   const given = parseFrom("SHOAL_TOKEN", text);

@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { CodedError, hasCode, makeFolder, removeFile, replaceFile } from "@shoal/runtime";
 import { parseSiteToken, type SiteToken } from "@shoal/network";
@@ -17,6 +17,15 @@ export async function readTokenFile(path: string): Promise<SiteToken | undefined
   } catch (cause) {
     if (!hasCode(cause, "ERR_TOKEN_INVALID")) throw cause;
     throw new CodedError(cause.code, `${path}: ${cause.message}`, { cause, details: { path } });
+  }
+}
+
+/** Whether others than its owner and its group can read a file that is there. @throws ERR_TOKEN_FILE */
+export async function isForEveryUser(path: string): Promise<boolean> {
+  try {
+    return ((await stat(path)).mode & 0o004) !== 0;
+  } catch (cause) {
+    throw fileError(path, "read", cause);
   }
 }
 

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -11,7 +11,7 @@ import {
 import { CodedError, silentLogger } from "@shoal/runtime";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createMembershipFile } from "../src/site/membership-file.ts";
-import { createSiteMembership } from "../src/site-membership.ts";
+import { createSiteMembership, initialToken } from "../src/site-membership.ts";
 
 type Fake = Pick<Network, "self" | "members" | "join" | "redeem" | "enter" | "credentials">;
 const { peerId: self } = await createEphemeralIdentity();
@@ -84,5 +84,64 @@ describe("site membership", () => {
     await expect(site.join({ token: createSiteToken() })).rejects.toMatchObject({
       code: "ERR_TOKEN_FILE",
     });
+  });
+
+  it("forgets the certificate of the site that it leaves when the other's token is in its place", async () => {
+    const file = join(folder, "site-token");
+    let kept = "";
+    const site = createSiteMembership(
+      {
+        network: createFakeNetwork({ join: async () => undefined }),
+        membershipFile: {
+          async remove() {
+            kept = await readFile(file, "utf8");
+          },
+        },
+        logger: silentLogger,
+      },
+      { tokenFile: file },
+    );
+    const token = createSiteToken();
+    await site.join({ token });
+    expect(kept).toBe(`${token}\n`);
+  });
+
+  it("shows no token of another site than the one of its certificate", async () => {
+    const file = join(folder, "site-token");
+    const [own, other] = [createSiteToken(), createSiteToken()];
+    const network = createFakeNetwork({
+      credentials: () =>
+        ({ site: siteOf(own), publicKey: new Uint8Array(32) }) as unknown as ReturnType<
+          Fake["credentials"]
+        >,
+    });
+    const membershipFile = createMembershipFile(join(folder, "membership.json"));
+    const site = createSiteMembership(
+      { network, membershipFile, logger: silentLogger },
+      { tokenFile: file },
+    );
+    await writeFile(file, other, { mode: 0o600 });
+    await expect(site.token()).rejects.toMatchObject({ code: "ERR_SITE_NO_TOKEN" });
+    await writeFile(file, own);
+    expect(await site.token()).toBe(own);
+  });
+});
+
+describe("the token to start with", () => {
+  it.each([
+    [0o600, 0],
+    [0o640, 0],
+    [0o644, 1],
+  ])("in a file of mode %o is told of so often: %i", async (mode, times) => {
+    const folder = await mkdtemp(join(tmpdir(), "shoal-token-"));
+    const file = join(folder, "site-token");
+    const token = createSiteToken();
+    await writeFile(file, token);
+    await chmod(file, mode);
+    const warned: unknown[] = [];
+    const logger = { ...silentLogger, warn: (fields: unknown) => void warned.push(fields) };
+    expect(await initialToken({ logger }, file, {})).toBe(token);
+    expect(warned).toEqual(Array.from({ length: times }, () => ({ tokenFile: file })));
+    await rm(folder, { recursive: true });
   });
 });

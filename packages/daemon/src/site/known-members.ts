@@ -8,6 +8,8 @@ import * as z from "zod";
 const MAX_MEMBERS = 1000;
 
 const RecordSchema = z.object({
+  /** Where it is a member; absent in what was kept before sites were told apart. */
+  site: z.string().optional(),
   name: z.string(),
   roles: z.array(z.string()),
   issuedAtMs: z.number(),
@@ -15,19 +17,24 @@ const RecordSchema = z.object({
 });
 export type KnownMember = z.infer<typeof RecordSchema> & { readonly peer: string };
 
-/** Members whose certificates this machine has seen or given, online or not. */
+/** Members of this machine's site whose certificates it has seen or given, online or not. */
 export interface KnownMembers {
   saw(
-    certificate: Pick<Certificate, "peer" | "name" | "roles" | "issuedAtMs" | "notAfterMs">,
+    certificate: Pick<
+      Certificate,
+      "site" | "peer" | "name" | "roles" | "issuedAtMs" | "notAfterMs"
+    >,
   ): void;
   list(): readonly KnownMember[];
   /** The name, or one that nobody else has. */
   freeName(name: string, peer: string): string;
 }
 
+/** @param site the one that this machine is in */
 export async function loadKnownMembers(
   table: RecordTable<z.infer<typeof RecordSchema>>,
   logger: Logger,
+  site: () => string,
 ): Promise<KnownMembers> {
   const members = new Map<string, KnownMember>();
   for await (const [peer, value] of table.entries()) {
@@ -46,17 +53,23 @@ export async function loadKnownMembers(
     table.delete(oldest!.peer).catch(failed);
   }
 
+  function ofThisSite(): KnownMember[] {
+    const current = site();
+    return [...members.values()].filter((each) => (each.site ?? current) === current);
+  }
+
   return {
-    saw({ peer, name, roles, issuedAtMs, notAfterMs }) {
-      if (issuedAtMs <= (members.get(peer)?.issuedAtMs ?? -1)) return;
-      const record = { name, roles: [...roles], issuedAtMs, notAfterMs };
+    saw({ site: of, peer, name, roles, issuedAtMs, notAfterMs }) {
+      const last = members.get(peer);
+      if (last !== undefined && (last.site ?? of) === of && issuedAtMs <= last.issuedAtMs) return;
+      const record = { site: of, name, roles: [...roles], issuedAtMs, notAfterMs };
       members.set(peer, { ...record, peer });
       table.put(peer, record).catch(failed);
       forgetOldest();
     },
-    list: () => [...members.values()].sort((a, b) => (a.name < b.name ? -1 : 1)),
+    list: () => ofThisSite().sort((a, b) => (a.name < b.name ? -1 : 1)),
     freeName(name, peer) {
-      const taken = [...members.values()].some((each) => each.name === name && each.peer !== peer);
+      const taken = ofThisSite().some((each) => each.name === name && each.peer !== peer);
       return taken ? `${name.slice(0, 57)}-${peer.slice(-6)}` : name;
     },
   };

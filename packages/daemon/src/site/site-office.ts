@@ -23,7 +23,7 @@ import {
   type SiteKey,
   siteOf,
 } from "@shoal/network";
-import { CodedError } from "@shoal/runtime";
+import { CodedError, type InTurn } from "@shoal/runtime";
 import type { Issuing, IssuingComponents } from "./issuing.ts";
 import { machineName } from "./known-members.ts";
 
@@ -52,10 +52,12 @@ export interface SiteOfficeComponents extends IssuingComponents {
     "self" | "credentials" | "certificateOf" | "members" | "enter" | "announce"
   >;
   readonly issuing: Pick<Issuing, "issue">;
+  /** Of all that takes this machine into a site. */
+  readonly inTurn: InTurn;
 }
 
 export function createSiteOffice(components: SiteOfficeComponents): SiteOffice {
-  const { network, issuing, keyFile, tokens, known, clock, logger, audit } = components;
+  const { network, issuing, inTurn, keyFile, tokens, known, clock, logger, audit } = components;
 
   function keyedSite() {
     const credentials = network.credentials();
@@ -137,24 +139,26 @@ export function createSiteOffice(components: SiteOfficeComponents): SiteOffice {
     return await become(site, key, called, Math.max(certificate?.issuedAtMs ?? 0, revokedMs));
   }
 
+  async function makeKey(name?: string): Promise<SiteMade> {
+    const current = network.credentials();
+    if (current?.publicKey !== undefined)
+      return await becomeAnother(current.site, current.publicKey, name);
+    const site = current?.site ?? siteOf(createSiteToken());
+    const key = await keyFile.create(site.id);
+    // Nobody has the token that a new site's name was made from.
+    const ended = [signTokenEnd(key, site.id, Math.floor(clock.wallNow()))];
+    const notices = current === undefined ? ended : [];
+    try {
+      return await become(site, key, name ?? machineName(), 0, notices);
+    } catch (error) {
+      // It is nobody's key yet, and would be in the way of the next.
+      await keyFile.remove();
+      throw error;
+    }
+  }
+
   return {
-    async init({ name }) {
-      const current = network.credentials();
-      if (current?.publicKey !== undefined)
-        return await becomeAnother(current.site, current.publicKey, name);
-      const site = current?.site ?? siteOf(createSiteToken());
-      const key = await keyFile.create(site.id);
-      // Nobody has the token that a new site's name was made from.
-      const ended = [signTokenEnd(key, site.id, Math.floor(clock.wallNow()))];
-      const notices = current === undefined ? ended : [];
-      try {
-        return await become(site, key, name ?? machineName(), 0, notices);
-      } catch (error) {
-        // It is nobody's key yet, and would be in the way of the next.
-        await keyFile.remove();
-        throw error;
-      }
-    },
+    init: async ({ name }) => await inTurn(async () => await makeKey(name)),
     async createToken({ uses = 1, ttlSeconds = DEFAULT_TTL_SECONDS }) {
       const { site, publicKey, certificate } = keyedSite();
       await keyFile.need(site.id);

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { Network, NetworkComponents, SiteRecord } from "@shoal/network";
-import type { AuditLog, Clock, Logger } from "@shoal/runtime";
+import { type AuditLog, type Clock, createTurns, type Logger } from "@shoal/runtime";
 import type { FileStore } from "@shoal/store";
 import type { Configuration } from "../configuration.ts";
 import { createSiteMembership, type SiteMembership } from "../site-membership.ts";
@@ -39,7 +39,11 @@ export async function openSiteParts(
   }: Configuration,
 ): Promise<SiteParts> {
   const membershipFile = createMembershipFile(join(state, "membership.json"));
-  const known = await loadKnownMembers(store.table("certificates"), logger);
+  let entered = (): string => "";
+  const site = (): string => entered();
+  const known = await loadKnownMembers(store.table("certificates"), logger, site);
+  /** A machine goes into one site at a time. */
+  const inTurn = createTurns();
   const parts = {
     keyFile: createSiteKeyFile(keyFile ?? join(state, "site-key.json")),
     tokens: await openJoinTokens(join(state, "join-tokens.json"), () => clock.wallNow()),
@@ -48,11 +52,7 @@ export async function openSiteParts(
     logger,
     audit,
   };
-  let entered = (): string => "";
-  const issuing = createIssuing(parts, {
-    lifetimeMs: certificateDays * DAY_MS,
-    site: () => entered(),
-  });
+  const issuing = createIssuing(parts, { lifetimeMs: certificateDays * DAY_MS, site });
   return {
     tokenFile,
     record: await membershipFile.read(),
@@ -64,8 +64,11 @@ export async function openSiteParts(
     over(network) {
       entered = () => network.site;
       return {
-        site: createSiteMembership({ network, membershipFile, logger, audit }, { tokenFile }),
-        office: createSiteOffice({ ...parts, network, issuing }),
+        site: createSiteMembership(
+          { network, membershipFile, inTurn, logger, audit },
+          { tokenFile },
+        ),
+        office: createSiteOffice({ ...parts, network, issuing, inTurn }),
       };
     },
   };

@@ -148,15 +148,32 @@ describe("known members", () => {
     };
     const { peerId: peer } = await createEphemeralIdentity();
     const { peerId: other } = await createEphemeralIdentity();
-    const known = await loadKnownMembers(table, silentLogger);
-    const member = { peer, name: "alpha", roles: ["member"], issuedAtMs: 2, notAfterMs: 9 };
+    let current = "here";
+    const load = async () => await loadKnownMembers(table, silentLogger, () => current);
+    const known = await load();
+    const member = {
+      site: "here",
+      peer,
+      name: "alpha",
+      roles: ["member"],
+      issuedAtMs: 2,
+      notAfterMs: 9,
+    };
     known.saw(member);
     known.saw({ ...member, name: "older", issuedAtMs: 1 });
-    for (const each of [known, await loadKnownMembers(table, silentLogger)]) {
+    for (const each of [known, await load()]) {
       expect(each.list()).toEqual([member]);
       expect(each.freeName("alpha", peer)).toBe("alpha");
       expect(each.freeName("alpha", other)).toBe(`alpha-${other.slice(-6)}`);
       expect(each.freeName("beta", other)).toBe("beta");
     }
+    // The machine has gone to another site, and there the first one comes too.
+    current = "there";
+    for (const each of [known, await load()]) {
+      expect(each.list()).toEqual([]);
+      expect(each.freeName("alpha", other)).toBe("alpha");
+    }
+    known.saw({ ...member, site: "there", issuedAtMs: 1 });
+    expect((await load()).list()).toMatchObject([{ site: "there", peer }]);
   });
 });

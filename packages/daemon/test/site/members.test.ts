@@ -102,6 +102,14 @@ describe("a site with certificates", () => {
     expect(JSON.parse(kept)).toMatchObject({ notices: [expect.any(String), expect.any(String)] });
   });
 
+  it("is made once by two who ask at once", async () => {
+    await using first = await createMachine();
+    const made = await Promise.all([first.api.site.init({}), first.api.site.init({})]);
+    const { site } = await first.api.status();
+    expect(made.map((each) => each.site)).toEqual([site, site]);
+    expect(await first.api.site.createToken({})).toMatchObject({ uses: 1 });
+  });
+
   it("gives nothing while its key is away, and goes on when it is back", async () => {
     await using first = await createMachine();
     const { keyFile } = await first.api.site.init({});
